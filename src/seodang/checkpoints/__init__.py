@@ -1,0 +1,1 @@
+"""WEIGHTS ↔ DISK: whole folders, key tables to and from Hugging Face, GGUF and llama2.c."""

@@ -1,0 +1,70 @@
+"""`seodang VERB …`: the table of verbs, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import seodang
+from seodang.errors import SeodangError, UsageError, suggest
+
+VERBS: dict[str, str] = {
+    "demo": "the whole ladder on embedded data: tokenizer, pre-training, instruction tuning, chat, report",
+    "tokenizer": "train a tokenizer, trace its merges, compare vocabularies (train | trace | stats)",
+    "data": "look at data before training on it (check | show | split | stats)",
+    "pretrain": "train a language model on text",
+    "sft": "instruction-tune a model on questions and answers or dialogues",
+    "generate": "continue a prompt",
+    "chat": "talk with a model in the terminal",
+    "suggest": "the most probable continuations, as a search box shows them",
+    "score": "the probability of a text, token by token; perplexity and bits per byte",
+    "verify": "check that a model folder is whole, finite and gives the logits it should",
+    "resume": "continue an interrupted run",
+    "report": "a one-file HTML report of a run",
+    "doctor": "what this machine has, and what is missing",
+}
+
+
+def usage() -> str:
+    """The text of `seodang --help`."""
+    lines = [
+        f"Seodang {seodang.__version__}: raise a GPT from raw text to a conversation.",
+        "",
+        "usage: seodang VERB [options]        seodang VERB --help",
+        "",
+        *(f"  {verb:<10} {line}" for verb, line in VERBS.items()),
+        "",
+        "start here: seodang demo",
+        "exit codes: 0 done, 1 failed, 2 usage, 3 bad data, 4 will not fit, 5 diverged, 130 interrupted",
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code. User mistakes print three lines on stderr and no traceback."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        print(seodang.__version__)
+        return 0
+    verb, rest = argv[0], argv[1:]
+    try:
+        if verb not in VERBS:
+            raise UsageError(f"unknown verb {verb!r}", "there is no such command", suggest(verb, VERBS))
+        return int(importlib.import_module(f"seodang.cli.{verb}").main(rest) or 0)
+    except SeodangError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our stdout went away, as `| head` does
+        sys.stderr.close()
+        return 0
+
+
+def entry() -> None:
+    """Entry point of the `seodang` command."""
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""IDS → BATCHES: corpora, token shards, packing, example formats, the resumable loader."""

@@ -1,0 +1,1 @@
+"""WEIGHTS → TEXT: sampling, decoding, beam search, streaming."""

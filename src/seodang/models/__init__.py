@@ -1,0 +1,1 @@
+"""IDS → LOGITS: configurations, layers, one attention, the KV cache; one short file per family."""

@@ -1,0 +1,1 @@
+"""LOGITS → LOSS: one equation, one pure function."""

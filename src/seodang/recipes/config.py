@@ -1,0 +1,108 @@
+"""The options of a run, typed and small. No torch here: `seodang pretrain --help` reads this file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+DType = Literal["auto", "float32", "bfloat16"]
+Schedule = Literal["cosine", "linear", "constant", "wsd"]
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """What every training run shares."""
+
+    model: str
+    """Published name, one of ours (gpt2-mini), a folder, a GGUF file, or a hub id."""
+    data: tuple[Path, ...]
+    """Files to train on."""
+    out: Path
+    """Folder for the model, its checkpoints and metrics.jsonl."""
+    eval: tuple[Path, ...] = ()
+    """Files to evaluate on; without them a part of the data is held out."""
+    eval_fraction: float = 0.02
+    """Share of the data held out when no --eval files are given; 0 for none."""
+    steps: int | None = None
+    """Stop after this many optimiser steps."""
+    epochs: float | None = None
+    """Stop after this many passes over the data."""
+    minutes: float | None = None
+    """Stop after this much time; the schedule follows the clock."""
+    batch_tokens: int | None = None
+    """Tokens per optimiser step over all processes; accumulation is derived from it."""
+    micro_batch: int | None = None
+    """Rows per forward pass; chosen by itself when not given. Never changes the result."""
+    max_length: int | None = None
+    """Context length in tokens; the model's own by default."""
+    lr: float | None = None
+    """Peak learning rate; the recipe's own by default."""
+    schedule: Schedule | None = None
+    """Learning-rate schedule; the recipe's own by default."""
+    warmup: float | None = None
+    """Warm-up, in steps, or below 1 as a share of the run."""
+    min_lr_ratio: float | None = None
+    """Learning rate at the end as a share of the peak."""
+    weight_decay: float | None = None
+    """AdamW's decoupled weight decay on matrices."""
+    beta2: float | None = None
+    """AdamW's second-moment decay."""
+    grad_clip: float = 1.0
+    """Clip the gradient to this norm; 0 for no clipping."""
+    dropout: float | None = None
+    """Dropout probability; the model's own by default."""
+    seed: int = 0
+    """Seed of initialisation, data order and dropout."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    dtype: DType = "auto"
+    """Compute type under autocast; weights and optimiser states stay float32."""
+    compile: bool = False
+    """Use torch.compile; falls back to eager when no compiler is there."""
+    save_every: int | None = None
+    """Checkpoint every so many steps; every 10 minutes by default."""
+    keep: int = 2
+    """Checkpoints to keep."""
+    eval_every: int | None = None
+    """Evaluate every so many steps; about 20 times in a run by default."""
+    sample: tuple[str, ...] = ()
+    """Prompts to continue at every evaluation."""
+    tensorboard: bool = False
+    """Also write TensorBoard scalars."""
+    dry_run: bool = False
+    """Say what would happen and stop."""
+    resume: bool = False
+    """Continue from the newest whole checkpoint in --out."""
+    json: bool = False
+    """Print the result as JSON."""
+    quiet: bool = False
+    """No live progress."""
+
+
+@dataclass(kw_only=True)
+class PretrainConfig(RunConfig):
+    """Train a language model on plain text: L1(U) = Σ log P(u_i | u_{i-k} … u_{i-1})."""
+
+    tokenizer: str | None = None
+    """Tokenizer folder; otherwise the model's own, or one is learned from the data."""
+    vocab_size: int | None = None
+    """Size of the vocabulary when one is learned."""
+    from_scratch: bool = False
+    """Fresh weights even if the model has trained ones."""
+    document_mask: bool = True
+    """Attention never crosses from one document into the next."""
+
+
+@dataclass(kw_only=True)
+class SFTConfig(RunConfig):
+    """Instruction-tune: teacher forcing on questions and answers or dialogues; only answers carry loss."""
+
+    train_on: Literal["all", "last", "flags"] = "all"
+    """Assistant turns that carry loss: all, the last one, or those flagged in the data."""
+    too_long: Literal["drop", "truncate", "error"] = "drop"
+    """Rows longer than the context: drop and say so, cut the prompt from the left, or stop."""
+    max_lost: float = 0.1
+    """Stop (exit 3) when more than this share of rows would be lost."""
+    system: str | None = None
+    """System prompt put before rows that have none."""

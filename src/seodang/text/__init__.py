@@ -1,0 +1,1 @@
+"""TEXT → IDS: tokenizers, special tokens, the BPE trace, chat templates."""
