@@ -113,8 +113,12 @@ def sha256_file(path: Path | str) -> str:
 
 def write_manifest(folder: Path, names: Iterable[str] | None = None) -> None:
     """Write `manifest.json`: size in bytes and SHA-256 of the files in `folder` (all of them by default)."""
-    chosen = sorted(names) if names is not None else sorted(
-        str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST
+    chosen = (
+        sorted(names)
+        if names is not None
+        else sorted(
+            str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST
+        )
     )
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)} for name in chosen}
     atomic_write(folder / MANIFEST, json.dumps({"files": files}, indent=1) + "\n")

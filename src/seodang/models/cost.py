@@ -1,0 +1,46 @@
+"""Parameters, operations and bytes of a model, from its config alone."""
+
+from __future__ import annotations
+
+from seodang.models.config import ModelConfig
+from seodang.models.families import build_model
+
+
+def n_parameters(config: ModelConfig) -> int:
+    """Trainable numbers; a tied matrix counts once."""
+    return sum(parameter.numel() for parameter in build_model(config, "meta").parameters())
+
+
+def n_matmul_parameters(config: ModelConfig) -> int:
+    """Parameters that every token is multiplied with: all matrices but the input and position tables."""
+    model = build_model(config, "meta")
+    in_blocks = sum(p.numel() for p in model.layers.parameters() if p.dim() == 2)
+    return in_blocks + model.output_weight.numel()
+
+
+def training_flops_per_token(config: ModelConfig, context_length: int) -> int:
+    """6·N + 12·L·H·d·T: forward and backward, every matrix and the whole attention square.
+
+    PaLM (Chowdhery et al. 2022), appendix B. A causal kernel does half of the attention part.
+    """
+    attention = 12 * config.n_layers * config.n_heads * config.d_head * context_length
+    return 6 * n_matmul_parameters(config) + attention
+
+
+def training_bytes(config: ModelConfig, micro_batch_tokens: int, *, low_precision: bool) -> int:
+    """Estimated peak of full training in bytes: float32 weights, gradients and two AdamW moments (16 a
+    parameter), and the activations kept for the backward pass.
+
+    Activations follow Korthikanti et al. 2022, sec. 4 (34·s·b·h a layer with 2-byte numbers and fused
+    attention); the residual stream, the norms and the MLP's inner numbers are what they sum.
+    """
+    width = 2 if low_precision else 4
+    d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
+    gated = config.family == "llama"
+    per_layer = 4 * config.d_model * (4 + width)  # two norms and two sums: float32 stream, cast copies
+    per_layer += 2 * (d_q + d_kv) * width * (2 if config.rope else 1)  # q, k, v, output; rotated copies
+    per_layer += config.d_ff * width * (4 if gated else 2)
+    weights_cast = 2 * n_matmul_parameters(config) if low_precision else 0
+    logits = 3 * 4 * min(2**24, micro_batch_tokens * config.vocab_size)
+    activations = micro_batch_tokens * (config.n_layers * per_layer + 4 * config.d_model * width)
+    return 16 * n_parameters(config) + weights_cast + activations + logits

@@ -1,0 +1,163 @@
+"""The parts every decoder is assembled from: one attention, two MLPs, two orders of block.
+
+Shapes: B batch, T new tokens, S all tokens (cached ones too), D model width, H query heads, K key-value heads,
+d head width, F inner width of the MLP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seodang.models.cache import KVCache
+from seodang.models.config import Activation, ModelConfig
+from seodang.models.positions import rotate
+
+Rotation = tuple[Tensor, Tensor]
+
+
+def attention_mask(
+    n_new: int,
+    n_all: int,
+    documents: Tensor | None = None,
+    mask: Tensor | None = None,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor | None:
+    """What each query may see, as numbers to add to the scores: 0 or -inf, (B or 1, 1, T, S).
+
+    Causal and aligned lower-right: the last query sees everything. `documents` (B, T): only the same document.
+    `mask` (B, S): only real tokens. None stands for the plain causal mask, which needs no tensor.
+    """
+    if documents is None and mask is None and n_new in (1, n_all):
+        return None
+    query = torch.arange(n_all - n_new, n_all, device=device)[:, None]
+    key = torch.arange(n_all, device=device)[None, :]
+    allowed = (key <= query)[None]
+    if documents is not None:
+        allowed = allowed & (documents[:, :, None] == documents[:, None, :])
+    if mask is not None:
+        allowed = allowed & mask[:, None, :]
+    allowed = allowed | (key == query)[None]  # a padding position sees itself: no row of the softmax is empty
+    return torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, float("-inf"))[:, None]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
+    """softmax(q·kᵀ/√d + mask)·v (Vaswani et al. 2017, eq. 1). q (B, H, T, d), k and v (B, K, S, d) → (B, H, T, d).
+
+    Without a mask it is causal; a single query sees every key.
+    """
+    return F.scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        attn_mask=mask,
+        dropout_p=dropout,
+        is_causal=mask is None and q.shape[2] > 1,
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with grouped key-value heads, rotary positions and a cache, each optional.
+
+    The projections are laid out as the family publishes them, q, k and v fused (GPT) or apart (LLaMA), so that
+    adapters made elsewhere fit module by module.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int, *, fused: bool) -> None:
+        super().__init__()
+        self.layer, self.n_heads, self.n_kv_heads = layer, config.n_heads, config.n_kv_heads
+        self.d_head, self.dropout, self.fused = config.d_head, config.attention_dropout, fused
+        d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
+        if fused:
+            self.qkv = nn.Linear(config.d_model, d_q + 2 * d_kv, bias=config.attention_bias)
+        else:
+            self.q = nn.Linear(config.d_model, d_q, bias=config.attention_bias)
+            self.k = nn.Linear(config.d_model, d_kv, bias=config.attention_bias)
+            self.v = nn.Linear(config.d_model, d_kv, bias=config.attention_bias)
+        self.out = nn.Linear(d_q, config.d_model, bias=config.attention_bias)
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None, rotation: Rotation | None = None, cache: KVCache | None = None
+    ) -> Tensor:
+        """x (B, T, D) → (B, T, D)."""
+        d_kv = self.n_kv_heads * self.d_head
+        if self.fused:
+            q, k, v = self.qkv(x).split((self.n_heads * self.d_head, d_kv, d_kv), dim=-1)
+        else:
+            q, k, v = self.q(x), self.k(x), self.v(x)
+        q, k, v = (part.unflatten(-1, (-1, self.d_head)).transpose(1, 2) for part in (q, k, v))
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        if cache is not None:
+            k, v = cache.update(self.layer, k, v)
+        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "relu": F.relu,
+}
+
+
+class MLP(nn.Module):
+    """down(activation(up(x))): (B, T, D) → (B, T, D)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.mlp_bias)
+        self.activation = ACTIVATIONS[config.activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.activation(self.up(x)))
+
+
+class GatedMLP(MLP):
+    """down(activation(gate(x)) · up(x)): SwiGLU with SiLU (Shazeer 2020, eq. 6)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.gate = nn.Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.activation(self.gate(x)) * self.up(x))
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each with a norm and a residual connection."""
+
+    def __init__(self, config: ModelConfig, attention: Attention, mlp: MLP, norm: type[nn.Module]) -> None:
+        super().__init__()
+        self.attention, self.mlp = attention, mlp
+        self.attention_norm = norm(config.d_model, eps=config.norm_eps)
+        self.mlp_norm = norm(config.d_model, eps=config.norm_eps)
+        self.dropout = nn.Dropout(config.residual_dropout)
+
+
+class PreNormBlock(Block):
+    """x + f(norm(x)): GPT-2 (sec. 2.3) and everything after it."""
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None, rotation: Rotation | None = None, cache: KVCache | None = None
+    ) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation, cache))
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+
+
+class PostNormBlock(Block):
+    """norm(x + f(x)): the original Transformer (sec. 3.1) and GPT-1."""
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None, rotation: Rotation | None = None, cache: KVCache | None = None
+    ) -> Tensor:
+        x = self.attention_norm(x + self.dropout(self.attention(x, mask, rotation, cache)))
+        return self.mlp_norm(x + self.dropout(self.mlp(x)))
