@@ -1,4 +1,4 @@
-"""Every test runs with the network unplugged, seeded, and on one thread, so that a result is the same everywhere."""
+"""Every test runs with the network unplugged, seeded, and on one thread, so that it gives the same everywhere."""
 
 from __future__ import annotations
 
