@@ -1,0 +1,84 @@
+"""Checkpoints to resume from: a whole model folder, and with it the optimiser, the random state and the data position.
+
+    RUN/checkpoints/step-00000040/   config.json, model.safetensors, tokenizer files … (a Hugging Face folder)
+                                     training.safetensors, training.json, manifest.json
+
+A checkpoint is written aside and renamed, so one that has its name is whole unless the disk damaged it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from seodang.errors import DataError
+from seodang.files import atomic_folder, check_manifest, make_folder, remove_leftovers, write_manifest
+
+TENSORS, STATE = "training.safetensors", "training.json"
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first, whole or not."""
+    return sorted(folder for folder in (run / "checkpoints").glob("step-*") if folder.is_dir())
+
+
+def newest_checkpoint(run: Path, damaged: Callable[[DataError], None] | None = None) -> Path | None:
+    """The newest checkpoint whose files all have the hashes they were written with; None when there is none.
+
+    `damaged` is told about each newer one that is not whole.
+    """
+    for folder in reversed(checkpoint_folders(run)):
+        try:
+            check_manifest(folder)
+            return folder
+        except DataError as error:
+            if damaged is not None:
+                damaged(error)
+    return None
+
+
+def save_checkpoint(
+    run: Path,
+    step: int,
+    write_model: Callable[[Path], None],
+    tensors: dict[str, Tensor],
+    state: dict[str, Any],
+    keep: int,
+) -> Path:
+    """Write `RUN/checkpoints/step-N` whole or not at all, then delete all but the newest `keep`.
+
+    `write_model` puts the model folder's files into the folder it is given. `tensors` and `state` (plain JSON
+    values) are what resuming needs. Returns the folder.
+    """
+    from safetensors.torch import save_file
+
+    parent = make_folder(run / "checkpoints")
+    remove_leftovers(parent)
+    folder = parent / f"step-{step:08d}"
+    with atomic_folder(folder) as temporary:
+        write_model(temporary)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+        (temporary / STATE).write_text(json.dumps(state), encoding="utf-8")
+        write_manifest(temporary)
+    for old in checkpoint_folders(run)[: -max(keep, 1)]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def load_checkpoint_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the state that `save_checkpoint` was given. Raises DataError when they are not there."""
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(folder / TENSORS), json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder} cannot be resumed from",
+            f"{Path(str(error.filename)).name or TENSORS} is missing",
+            "it holds a model only: train from it with --model",
+        ) from None

@@ -1,0 +1,116 @@
+"""What a run says of itself: metrics.jsonl always, a live line on stderr, TensorBoard on request."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Peak memory of this process in bytes: the device's allocations on CUDA, resident memory elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def duration(seconds: float) -> str:
+    """`4:05` or `1:02:03`."""
+    minutes, rest = divmod(int(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class RunLog:
+    """Rows of metrics.jsonl (`step, tokens, loss_per_token, bits_per_byte, …`) and the live line."""
+
+    def __init__(self, folder: Path, *, quiet: bool = False, tensorboard: bool = False, after_step: int = 0) -> None:
+        """Open `folder`/metrics.jsonl; rows behind `after_step`, of a run that is being resumed, are dropped."""
+        self.path = folder / "metrics.jsonl"
+        kept = [row for row in read_metrics(self.path) if row["step"] <= after_step] if after_step else []
+        self._stream = open(self.path, "w", encoding="utf-8")
+        for row in kept:
+            self._write(row)
+        self.quiet, self._live, self._last_line = quiet, sys.stderr.isatty(), -math.inf
+        self._board = _open_tensorboard(folder) if tensorboard else None
+
+    def _write(self, row: dict[str, Any]) -> None:
+        # JSON has no NaN: an unknown number is null
+        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        self._stream.write(json.dumps(clean) + "\n")
+        self._stream.flush()
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Append one row; numbers go to TensorBoard too."""
+        self._write(row)
+        if self._board is not None:
+            split = row.get("split", "train")
+            for key, value in row.items():
+                if isinstance(value, int | float) and key not in ("step", "tokens") and math.isfinite(value):
+                    self._board.add_scalar(f"{split}/{key.removesuffix('_per_token')}", value, row["step"])
+
+    def progress(self, row: dict[str, Any], total: str, remaining: float, *, last: bool = False) -> None:
+        """The live line: redrawn on a terminal, one line every ten seconds in a file."""
+        now = time.monotonic()
+        if self.quiet or (now - self._last_line < (0.2 if self._live else 10) and not last):
+            return
+        self._last_line = now
+        text = (
+            f"step {row['step']:>6}{total}  loss {row['loss_per_token']:.3f}  "
+            f"bits/byte {_number(row['bits_per_byte'])}  lr {row['learning_rate']:.1e}  "
+            f"{row['tokens_per_second']:,.0f} tok/s  left {duration(remaining)}  {row['peak_bytes'] / 1e9:.1f} GB"
+        )
+        sys.stderr.write(f"\r\x1b[2K{text}" if self._live else text + "\n")
+        if last and self._live:
+            sys.stderr.write("\n")
+        sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        """A remark on a line of its own."""
+        if not self.quiet:
+            sys.stderr.write(("\r\x1b[2K" if self._live else "") + text + "\n")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        self._stream.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def _open_tensorboard(folder: Path) -> Any:
+    from seodang.errors import UsageError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError(
+            "--tensorboard needs a package", "tensorboard is not installed", "pip install 'seodang[tensorboard]'"
+        ) from None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that a crash cut short is left out."""
+    rows = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+    return rows

@@ -1,0 +1,59 @@
+"""Several processes under torchrun: who they are, and sums over them. One process is the same code, alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among its peers."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def speaks(self) -> bool:
+        """Only rank 0 prints, logs and writes."""
+        return self.rank == 0
+
+    def sum(self, values: list[float], device: torch.device | str = "cpu") -> list[float]:
+        """Element-wise sums over the ranks, in float64."""
+        if self.world_size == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(tensor)
+        return tensor.tolist()
+
+    def sum_gradients(self, model: nn.Module) -> None:
+        """Add the gradients of all ranks, in one message."""
+        if self.world_size == 1:
+            return
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients: list[Tensor] = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        if self.world_size > 1:
+            torch.distributed.barrier()
+
+
+def join_ranks(device: torch.device) -> Ranks:
+    """Read torchrun's variables; join the process group when there are peers."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        return Ranks()
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Ranks(torch.distributed.get_rank(), world_size)
