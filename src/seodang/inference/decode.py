@@ -1,0 +1,225 @@
+"""The loop every continuation goes through: prefill the prompts in one pass, then a token per row and step.
+
+Shapes: B rows, T tokens of the longest prompt, V vocabulary. Prompts of unequal length are padded on the left in
+here, so the last column is every row's newest token; the callers hand over lists and never see the padding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from seodang.errors import DataError, FitError
+from seodang.inference.sampling import Settings, choose, row_generator
+from seodang.models.cache import KVCache
+from seodang.models.decoder import Decoder
+
+
+@dataclass
+class Generation:
+    """What was generated for one prompt."""
+
+    text: str
+    """The continuation, without special tokens and without the stop string."""
+    tokens: list[int]
+    """Its ids, the one that ended it included."""
+    finish_reason: str
+    """"stop": an end token or a stop string came; "length": max_new_tokens or the context was reached."""
+    prompt_tokens: int
+    """Length of the prompt in tokens."""
+    seconds: float = field(default=0.0, compare=False)
+    """Time from the start of its batch to its last token."""
+
+
+def pad_left(prompts: Sequence[Sequence[int]], device: torch.device | str) -> tuple[Tensor, Tensor | None]:
+    """Prompts as one tensor (B, T) and its mask (B, T; True for real tokens), None when nothing is padded."""
+    longest = max(len(prompt) for prompt in prompts)
+    ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    if all(len(prompt) == longest for prompt in prompts):
+        return ids, None
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    return ids, torch.arange(longest, device=device) >= longest - lengths[:, None]
+
+
+def prefill(model: Decoder, ids: Tensor, mask: Tensor | None, cache: KVCache | None) -> Tensor:
+    """Scores of the next token (B, V) after the prompts `ids` (B, T), in one pass; fills `cache`.
+
+    The projection onto the vocabulary is made for the last column alone.
+    """
+    hidden = model(ids, mask=mask, cache=cache)
+    if cache is not None:
+        cache.advance(ids.shape[1])
+    return model.logits(hidden[:, -1])
+
+
+def advance(model: Decoder, tokens: Tensor, positions: Tensor | None, mask: Tensor | None, cache: KVCache) -> Tensor:
+    """Scores of the next token (B, V) after one more token per row (B, 1), with what the cache remembers."""
+    hidden = model(tokens, positions=positions, mask=mask, cache=cache)
+    cache.advance(1)
+    return model.logits(hidden[:, -1])
+
+
+def check_prompts(model: Decoder, prompts: Sequence[Sequence[int]]) -> None:
+    """Raise DataError for a prompt that is empty or has foreign ids, FitError for one that fills the context."""
+    room, n_ids = model.config.context_length, model.config.vocab_size
+    for row, prompt in enumerate(prompts, start=1):
+        if not prompt:
+            raise DataError(
+                f"prompt {row} is empty", "the model needs at least one token to continue", "give it some text"
+            )
+        if min(prompt) < 0 or max(prompt) >= n_ids:
+            raise DataError(
+                f"prompt {row} has token {max(prompt)}",
+                f"the model knows {n_ids} tokens: this tokenizer belongs to another model",
+                "use the tokenizer in the model's own folder",
+            )
+        if len(prompt) >= room:
+            raise FitError(
+                f"prompt {row} has {len(prompt)} tokens",
+                f"the model's context holds {room}, which leaves no room for an answer",
+                "shorten the prompt, or use a model with a longer context",
+            )
+
+
+class Decoding:
+    """Some prompts being continued side by side. Each `step` gives every unfinished row one token.
+
+    model: any decoder in eval mode. prompts: lists of ids. streams: the number of each row's random stream
+    (its place in the list by default), so that a prompt keeps its continuation in whatever batch it travels.
+    vocabulary: ids from there on are rows that pad the embedding and are never chosen. use_cache=False computes
+    everything anew at each step: slow, and the reference for the cached way.
+    """
+
+    @torch.inference_mode()
+    def __init__(
+        self,
+        model: Decoder,
+        prompts: Sequence[Sequence[int]],
+        settings: Settings,
+        *,
+        streams: Sequence[int] | None = None,
+        vocabulary: int | None = None,
+        use_cache: bool = True,
+    ) -> None:
+        check_prompts(model, prompts)
+        self.model, self.settings, self.vocabulary = model, settings.check(), vocabulary
+        self.stop_ids = frozenset(settings.stop_ids)
+        weight = model.output_weight
+        limits = [min(settings.max_new_tokens, model.config.context_length - len(prompt)) for prompt in prompts]
+        self.tokens: list[list[int]] = [[] for _ in prompts]
+        self.finish_reasons: list[str | None] = [None for _ in prompts]
+        self.seconds = [0.0 for _ in prompts]
+        self.prompt_tokens = [len(prompt) for prompt in prompts]
+        self._limits, self._slots, self._start = limits, list(range(len(prompts))), time.perf_counter()
+        self._generators = [row_generator(settings.seed, n) for n in (streams or range(len(prompts)))]
+        self._ids, mask = pad_left(prompts, weight.device)
+        capacity = self._ids.shape[1] + max(limits)
+        self._mask: Tensor | None = None  # (B, capacity); what is generated is never padding
+        self._positions: Tensor | None = None  # (B, 1), of the token to be fed next
+        if mask is not None:
+            ahead = mask.new_ones(len(prompts), max(limits))
+            self._mask = torch.cat((mask, ahead), dim=1)
+            self._positions = mask.sum(1, keepdim=True)
+        self._seen: Tensor | None = None
+        if settings.repetition_penalty != 1:
+            self._seen = torch.zeros(len(prompts), model.config.vocab_size, dtype=torch.bool, device=weight.device)
+            for slot, prompt in enumerate(prompts):
+                self._seen[slot, list(prompt)] = True
+        self._cache = KVCache(model.config, len(prompts), capacity, weight.dtype, weight.device) if use_cache else None
+        self._next: Tensor | None = None  # (B, 1), the newest tokens, not yet fed
+
+    @property
+    def done(self) -> bool:
+        """Every row has ended."""
+        return all(reason is not None for reason in self.finish_reasons)
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[int, int]]:
+        """One token for each unfinished row, as (row, token). The token that ends a row is among them."""
+        logits = self._logits()[:, : self.vocabulary].float()
+        seen = None if self._seen is None else self._seen[:, : self.vocabulary]
+        chosen = choose(logits, self.settings, self._generators, seen)
+        self._next = chosen[:, None]
+        if self._seen is not None:
+            self._seen.scatter_(1, self._next, True)
+        if self._cache is None:
+            self._ids = torch.cat((self._ids, self._next), dim=1)
+        events = []
+        for row, token in zip(self._slots, chosen.tolist(), strict=True):
+            if self.finish_reasons[row] is not None:
+                continue
+            events.append((row, token))
+            self.tokens[row].append(token)
+            if token in self.stop_ids:
+                self.stop(row)
+            elif len(self.tokens[row]) >= self._limits[row]:
+                self.stop(row, "length")
+        self._drop_finished()
+        return events
+
+    def stop(self, row: int, reason: str = "stop") -> None:
+        """End a row: its text is complete. The first reason stays."""
+        if self.finish_reasons[row] is None or reason == "stop":
+            self.finish_reasons[row] = reason
+            self.seconds[row] = time.perf_counter() - self._start
+
+    def generation(self, row: int, text: str = "") -> Generation:
+        """The result of one row, finished or not."""
+        reason = self.finish_reasons[row] or "length"
+        return Generation(text, self.tokens[row], reason, self.prompt_tokens[row], self.seconds[row])
+
+    def _logits(self) -> Tensor:
+        """Scores of the next token (B, V) from all that is known."""
+        if self._next is None or self._cache is None:
+            mask = None if self._mask is None else self._mask[:, : self._ids.shape[1]]
+            return prefill(self.model, self._ids, mask, self._cache)
+        mask = None if self._mask is None else self._mask[:, : self._cache.length + 1]
+        logits = advance(self.model, self._next, self._positions, mask, self._cache)
+        if self._positions is not None:
+            self._positions += 1
+        return logits
+
+    def _drop_finished(self) -> None:
+        """Take finished rows out of the batch once they are half of it; until then they run along unseen.
+
+        Dropping copies the cache, so it is done a logarithmic number of times.
+        """
+        going = [slot for slot, row in enumerate(self._slots) if self.finish_reasons[row] is None]
+        if not going or 2 * len(going) > len(self._slots):
+            return
+        keep = torch.tensor(going, device=self._ids.device)
+        self._slots = [self._slots[slot] for slot in going]
+        self._generators = [self._generators[slot] for slot in going]
+        self._ids = self._ids[keep]
+        self._mask, self._positions, self._seen, self._next = (
+            None if tensor is None else tensor[keep]
+            for tensor in (self._mask, self._positions, self._seen, self._next)
+        )
+        if self._cache is not None:
+            self._cache.select(keep)
+
+
+def generate(
+    model: Decoder,
+    prompts: Sequence[Sequence[int]],
+    settings: Settings,
+    *,
+    streams: Sequence[int] | None = None,
+    vocabulary: int | None = None,
+    use_cache: bool = True,
+) -> list[Generation]:
+    """Continue every prompt (a list of ids) until it ends. The texts are left empty: ids need no tokenizer.
+
+    Raises DataError for an empty prompt or foreign ids, FitError for a prompt that fills the context, UsageError
+    for a setting out of range. Stop strings need text: see `LanguageModel.generate`.
+    """
+    if not prompts:
+        return []
+    decoding = Decoding(model, prompts, settings, streams=streams, vocabulary=vocabulary, use_cache=use_cache)
+    while not decoding.done:
+        decoding.step()
+    return [decoding.generation(row) for row in range(len(prompts))]
