@@ -35,29 +35,35 @@ class RunLog:
     """Rows of metrics.jsonl (`step, tokens, loss_per_token, bits_per_byte, …`) and the live line."""
 
     def __init__(self, folder: Path, *, quiet: bool = False, tensorboard: bool = False, after_step: int = 0) -> None:
-        """Open `folder`/metrics.jsonl; rows behind `after_step`, of a run that is being resumed, are dropped."""
-        self.path = folder / "metrics.jsonl"
-        kept = [row for row in read_metrics(self.path) if row["step"] <= after_step] if after_step else []
-        self._stream = open(self.path, "w", encoding="utf-8")
-        for row in kept:
-            self._write(row)
+        """Open metrics.jsonl and samples.jsonl; rows behind `after_step`, where a run is resumed, are dropped."""
+        self._streams = {}
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            kept = [row for row in read_rows(folder / name) if row["step"] <= after_step] if after_step else []
+            self._streams[name] = open(folder / name, "w", encoding="utf-8")
+            for row in kept:
+                self._write(name, row)
         self.quiet, self._live, self._last_line = quiet, sys.stderr.isatty(), -math.inf
         self._board = _open_tensorboard(folder) if tensorboard else None
 
-    def _write(self, row: dict[str, Any]) -> None:
+    def _write(self, name: str, row: dict[str, Any]) -> None:
         # JSON has no NaN: an unknown number is null
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        self._stream.write(json.dumps(clean) + "\n")
-        self._stream.flush()
+        self._streams[name].write(json.dumps(clean, ensure_ascii=False) + "\n")
+        self._streams[name].flush()
 
     def row(self, row: dict[str, Any]) -> None:
         """Append one row; numbers go to TensorBoard too."""
-        self._write(row)
+        self._write("metrics.jsonl", row)
         if self._board is not None:
             split = row.get("split", "train")
             for key, value in row.items():
                 if isinstance(value, int | float) and key not in ("step", "tokens") and math.isfinite(value):
                     self._board.add_scalar(f"{split}/{key.removesuffix('_per_token')}", value, row["step"])
+
+    def samples(self, step: int, rows: list[dict[str, Any]]) -> None:
+        """Append what the model says at this step."""
+        for row in rows:
+            self._write("samples.jsonl", {"step": step, **row})
 
     def progress(self, row: dict[str, Any], total: str, remaining: float, *, last: bool = False) -> None:
         """The live line: redrawn on a terminal, one line every ten seconds in a file."""
@@ -83,7 +89,8 @@ class RunLog:
 
     def close(self) -> None:
         """Flush and close the files."""
-        self._stream.close()
+        for stream in self._streams.values():
+            stream.close()
         if self._board is not None:
             self._board.close()
 
@@ -104,8 +111,8 @@ def _open_tensorboard(folder: Path) -> Any:
     return SummaryWriter(str(folder / "tensorboard"))
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line that a crash cut short is left out."""
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl or samples.jsonl; a last line that a crash cut short is left out."""
     rows = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -11,28 +11,54 @@ from typing import Any
 import torch
 from torch import nn
 
-from seodang.objectives.loss import Objective
+from seodang.objectives.loss import Loss, Objective
 from seodang.training.parallel import Ranks
 
 
 @dataclass
 class StepResult:
-    """What a step saw, summed over micro-batches and ranks."""
+    """What a step (or an evaluation) saw, summed over micro-batches and ranks."""
 
     sums: dict[str, float] = field(default_factory=dict)
     """Each term's sum in nats."""
     weights: dict[str, float] = field(default_factory=dict)
     """Each term's weight."""
-    loss: float = math.nan
-    """Σ coefficient · sum / weight."""
-    grad_norm: float = math.nan
-    """Norm before clipping."""
+    coefficients: dict[str, float] = field(default_factory=dict)
     n_tokens: int = 0
     """Token positions computed, padding included."""
     n_bytes: int = 0
     """UTF-8 bytes that the targets stand for."""
+    grad_norm: float = math.nan
+    """Norm before clipping."""
     skipped: str = ""
     """Why the weights were left alone, if they were."""
+
+    def add(self, loss: Loss, batch: Any) -> None:
+        """Count a micro-batch in."""
+        for name, term in loss.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(term.sum.detach())
+            self.weights[name] = self.weights.get(name, 0.0) + term.weight
+            self.coefficients[name] = term.coefficient
+        self.n_tokens += batch.ids.numel()
+        self.n_bytes += batch.n_bytes
+
+    def add_ranks(self, ranks: Ranks, device: torch.device) -> None:
+        """Count the other ranks in."""
+        names = sorted(self.sums)
+        mine = [*(self.sums[n] for n in names), *(self.weights[n] for n in names), self.n_tokens, self.n_bytes]
+        total = ranks.sum(mine, device)
+        self.sums = dict(zip(names, total, strict=False))
+        self.weights = dict(zip(names, total[len(names) :], strict=False))
+        self.n_tokens, self.n_bytes = int(total[-2]), int(total[-1])
+
+    def mean(self, name: str) -> float:
+        """A term's sum over its weight; 0 for an empty one."""
+        return self.sums[name] / self.weights[name] if self.weights[name] else 0.0
+
+    @property
+    def loss(self) -> float:
+        """Σ coefficient · sum / weight."""
+        return sum(self.coefficients[name] * self.mean(name) for name in self.sums)
 
     @property
     def bits_per_byte(self) -> float:
@@ -69,24 +95,16 @@ def train_step(
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
-    names, weights = _sum_weights(objective, micro_batches, ranks, device)
-    sums = dict.fromkeys(names, 0.0)
-    coefficients = dict.fromkeys(names, 1.0)
-    n_tokens = n_bytes = 0
+    weights = _sum_weights(objective, micro_batches, ranks, device)
+    result = StepResult()
     for batch in micro_batches:
         batch = batch.to(device)
         with autocast(device, dtype):
             loss = objective(model, batch)
         loss.total(weights).backward()
-        for name, term in loss.items():
-            sums[name] += float(term.sum.detach())
-            coefficients[name] = term.coefficient
-        n_tokens += batch.ids.numel()
-        n_bytes += batch.n_bytes
+        result.add(loss, batch)
     ranks.sum_gradients(model)
-    *totals, tokens, size = ranks.sum([*(sums[name] for name in names), n_tokens, n_bytes], device)
-    result = StepResult(dict(zip(names, totals, strict=True)), weights, n_tokens=int(tokens), n_bytes=int(size))
-    result.loss = sum(coefficients[n] * result.sums[n] / weights[n] for n in names if weights[n] > 0)
+    result.add_ranks(ranks, device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     result.grad_norm = float(nn.utils.clip_grad_norm_(parameters, grad_clip or math.inf))
     if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
@@ -102,14 +120,14 @@ def train_step(
 
 def _sum_weights(
     objective: Objective, micro_batches: Sequence[Any], ranks: Ranks, device: torch.device
-) -> tuple[list[str], dict[str, float]]:
-    """The names of the terms and their weights over all micro-batches and ranks."""
+) -> dict[str, float]:
+    """The weight of each term over all micro-batches and ranks."""
     weights: dict[str, float] = {}
     for batch in micro_batches:
         for name, weight in objective.weights(batch).items():
             weights[name] = weights.get(name, 0.0) + weight
     names = sorted(weights)
-    return names, dict(zip(names, ranks.sum([weights[name] for name in names], device), strict=True))
+    return dict(zip(names, ranks.sum([weights[name] for name in names], device), strict=True))
 
 
 class SpikeGuard:

@@ -1,0 +1,327 @@
+"""The trainer knows batches, an objective, time, saving and logging. Not attention, not adapters, not rewards."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from seodang.checkpoints.training import load_checkpoint_state, newest_checkpoint, save_checkpoint
+from seodang.errors import DataError, DivergedError, FitError
+from seodang.files import require_free_space
+from seodang.objectives.loss import Objective
+from seodang.training.log import RunLog, peak_bytes
+from seodang.training.optimizer import load_optimizer_tensors, optimizer_tensors
+from seodang.training.parallel import Ranks
+from seodang.training.schedule import Schedule
+from seodang.training.step import SpikeGuard, StepResult, autocast, train_step
+
+BAD_STEPS_TO_STOP = 3
+
+
+class Loader(Protocol):
+    """Yields the micro-batches of one step at a time, for ever, and can say and resume where it is."""
+
+    def __iter__(self) -> Iterator[list[Any]]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Plan:
+    """How long to train and how often to look up."""
+
+    schedule: Schedule
+    steps: int | None = None
+    seconds: float | None = None
+    """Stop by the clock; the schedule follows it."""
+    grad_clip: float = 1.0
+    save_every: int | None = None
+    """In steps; every ten minutes when not given."""
+    eval_every: int | None = None
+    keep: int = 2
+
+
+@dataclass
+class Summary:
+    """How a run ended."""
+
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    interrupted: bool = False
+    evaluation: dict[str, float] = field(default_factory=dict)
+    """loss_per_token and bits_per_byte on the held-out part, at the end."""
+    first_evaluation: dict[str, float] = field(default_factory=dict)
+    """The same before the first step."""
+
+
+class Trainer:
+    """Runs an objective over a loader: schedule, evaluation, samples, checkpoints, interruption, recovery."""
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        objective: Objective,
+        loader: Loader,
+        optimizer: torch.optim.Optimizer,
+        plan: Plan,
+        out: Path,
+        write_model: Callable[[Path], None],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        evaluation: Sequence[Any] = (),
+        sample: Callable[[], list[dict[str, Any]]] | None = None,
+        ranks: Ranks | None = None,
+        quiet: bool = False,
+        tensorboard: bool = False,
+    ) -> None:
+        """`write_model` writes the model folder's files; `sample` returns rows for samples.jsonl."""
+        self.model, self.objective, self.loader, self.optimizer = model, objective, loader, optimizer
+        self.plan, self.out, self.write_model = plan, out, write_model
+        self.device, self.dtype, self.ranks = device, dtype, ranks or Ranks()
+        self.evaluation, self.sample = evaluation, sample
+        self.quiet, self.tensorboard = quiet, tensorboard
+        self.guard = SpikeGuard()
+        self.summary = Summary()
+        self.bad_in_a_row = 0
+        self._stop = False
+        self._state_steps = -1  # the step of the newest checkpoint
+
+    # ---- resuming
+
+    def resume(self) -> bool:
+        """Take up the newest whole checkpoint's optimiser, random state, data position and counters.
+
+        The model's weights are the caller's to load, from the same folder (`newest_checkpoint`). Returns False when
+        there is none.
+        """
+        folder = newest_checkpoint(self.out)
+        if folder is None:
+            return False
+        tensors, state = load_checkpoint_state(folder)
+        try:
+            torch.set_rng_state(tensors.pop("random/cpu"))
+            if self.device.type == "cuda" and "random/cuda" in tensors:
+                torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
+            tensors.pop("random/cuda", None)
+            load_optimizer_tensors(self.model, self.optimizer, tensors)
+            self.loader.load_state_dict(state["loader"])
+            self.guard.losses = list(state["guard"])
+            self.summary = Summary(**state["summary"])
+            self.bad_in_a_row = state["bad_in_a_row"]
+        except KeyError as error:
+            raise DataError(
+                f"{folder} does not fit this run", f"it says nothing of {error}", "resume with the run's own settings"
+            ) from None
+        self.summary.interrupted = False
+        self._state_steps = self.summary.steps
+        return True
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment. A model that is not finite is never saved."""
+        if self._state_steps == self.summary.steps or not self.ranks.speaks:
+            return
+        for name, parameter in self.model.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise DivergedError(
+                    "the model was not saved",
+                    f"{name} holds numbers that are not finite",
+                    "resume from the last checkpoint with a lower --lr",
+                )
+        tensors = optimizer_tensors(self.model, self.optimizer)
+        tensors["random/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        state = {
+            "summary": self.summary.__dict__,
+            "loader": self.loader.state_dict(),
+            "guard": self.guard.losses,
+            "bad_in_a_row": self.bad_in_a_row,
+        }
+        save_checkpoint(self.out, self.summary.steps, self.write_model, tensors, state, self.plan.keep)
+        self._state_steps = self.summary.steps
+
+    def checkpoint_bytes(self) -> int:
+        """About how large one checkpoint is: weights and two moments in float32."""
+        return 12 * sum(parameter.numel() for parameter in self.model.parameters())
+
+    # ---- training
+
+    def fit(self) -> Summary:
+        """Train to the end of the plan. SIGINT and SIGTERM finish the step, save, and set `interrupted`.
+
+        Raises DivergedError (exit 5) after three bad steps in a row, with the last good model saved.
+        """
+        if self.ranks.speaks:
+            require_free_space(self.out, 2 * self.checkpoint_bytes())
+        log = RunLog(
+            self.out,
+            quiet=self.quiet or not self.ranks.speaks,
+            tensorboard=self.tensorboard,
+            after_step=self.summary.steps,
+        ) if self.ranks.speaks else None  # fmt: skip
+        try:
+            with self._signals():
+                self._run(log)
+        except torch.OutOfMemoryError as error:
+            raise FitError(
+                "out of memory", str(error).splitlines()[0], "use a smaller --micro-batch or --max-length"
+            ) from error
+        finally:
+            if log is not None:
+                log.close()
+        return self.summary
+
+    def _run(self, log: RunLog | None) -> None:
+        summary, plan = self.summary, self.plan
+        started = time.monotonic() - summary.seconds
+        last_save, last_eval = time.monotonic(), summary.steps
+        if summary.steps == 0:
+            summary.first_evaluation = self._evaluate(log)
+        steps = iter(self.loader)
+        self.model.train()
+        while not self._stop and not self._finished(summary.seconds):
+            before = time.monotonic()
+            progress = self._progress(summary.seconds)
+            lr = plan.schedule.learning_rate(progress)
+            result = train_step(
+                self.model, self.objective, next(steps), self.optimizer, lr=lr, grad_clip=plan.grad_clip,
+                device=self.device, dtype=self.dtype, ranks=self.ranks, guard=self.guard,
+            )  # fmt: skip
+            summary.steps += 1
+            summary.tokens += result.n_tokens
+            summary.seconds = self._agree(time.monotonic() - started)
+            self._note(log, result, lr, time.monotonic() - before)
+            self._count_bad(log, result)
+            if plan.eval_every and summary.steps % plan.eval_every == 0 and not self._finished(summary.seconds):
+                self._evaluate(log)
+                last_eval = summary.steps
+            due = time.monotonic() - last_save > 600 if not plan.save_every else summary.steps % plan.save_every == 0
+            if due:
+                self.save()
+                last_save = time.monotonic()
+            self._stop = bool(self._agree(float(self._stop)))
+        summary.interrupted = self._stop and not self._finished(summary.seconds)
+        if not summary.interrupted and (last_eval != summary.steps or not summary.evaluation):
+            self._evaluate(log)
+        self.save()
+
+    def _agree(self, value: float) -> float:
+        """The ranks' mean, so that all of them stop, and turn the schedule, at the same step."""
+        return self.ranks.sum([value], self.device)[0] / self.ranks.world_size
+
+    def _progress(self, seconds: float) -> float:
+        """Share of the run that will be done when the coming step is."""
+        if self.plan.steps is not None:
+            return (self.summary.steps + 1) / self.plan.steps
+        done = max(self.summary.steps, 1)
+        return seconds * (1 + 1 / done) / (self.plan.seconds or math.inf)
+
+    def _finished(self, seconds: float) -> bool:
+        plan = self.plan
+        over = plan.seconds is not None and seconds >= plan.seconds
+        return over or (plan.steps is not None and self.summary.steps >= plan.steps)
+
+    def _note(self, log: RunLog | None, result: StepResult, lr: float, step_seconds: float) -> None:
+        if log is None:
+            return
+        summary, plan = self.summary, self.plan
+        row: dict[str, Any] = {
+            "step": summary.steps,
+            "tokens": summary.tokens,
+            "loss_per_token": result.loss,
+            "bits_per_byte": result.bits_per_byte,
+            "tokens_per_second": result.n_tokens / step_seconds,
+            "learning_rate": lr,
+            "grad_norm": result.grad_norm,
+            "seconds": summary.seconds,
+            "peak_bytes": peak_bytes(self.device),
+        }
+        if len(result.sums) > 1:
+            row |= {f"{name}_loss": result.mean(name) for name in result.sums}
+        if result.skipped:
+            row["skipped"] = result.skipped
+        log.row(row)
+        by_clock = (plan.seconds or math.inf) - summary.seconds
+        by_steps = ((plan.steps or math.inf) - summary.steps) * summary.seconds / summary.steps
+        remaining = min(by_clock, by_steps)
+        total = f"/{plan.steps}" if plan.steps is not None else ""
+        # the rate people want is the run's, not one noisy step's
+        shown = row | {"tokens_per_second": summary.tokens / max(summary.seconds, 1e-9)}
+        log.progress(shown, total, remaining, last=self._finished(summary.seconds))
+
+    def _count_bad(self, log: RunLog | None, result: StepResult) -> None:
+        if not result.skipped:
+            self.bad_in_a_row = 0
+            return
+        self.bad_in_a_row += 1
+        self.summary.skipped += 1
+        if log is not None:
+            log.say(f"step {self.summary.steps} skipped: {result.skipped} (loss {result.loss:.4g})")
+        if self.bad_in_a_row < BAD_STEPS_TO_STOP:
+            return
+        self.bad_in_a_row = 0  # so that resuming from here starts counting anew
+        self.save()
+        raise DivergedError(
+            f"stopped at step {self.summary.steps}: {BAD_STEPS_TO_STOP} bad steps in a row",
+            f"the loss was {result.loss:.4g} and the gradient norm {result.grad_norm:.4g}",
+            f"the last good model is kept in {self.out}; lower --lr, lengthen --warmup, or look at the data",
+        )
+
+    @torch.no_grad()
+    def _evaluate(self, log: RunLog | None) -> dict[str, float]:
+        """Mean loss over the evaluation batches, and the samples; rows with `split` in the metrics."""
+        state = torch.get_rng_state()  # looking must not change what is trained
+        self.model.eval()
+        result: dict[str, float] = {}
+        if self.evaluation:
+            total = StepResult()
+            for batch in self.evaluation:
+                batch = batch.to(self.device)
+                with autocast(self.device, self.dtype):
+                    total.add(self.objective(self.model, batch), batch)
+            result = {"loss_per_token": total.loss, "bits_per_byte": total.bits_per_byte}
+            self.summary.evaluation = result
+            if log is not None:
+                position = {"step": self.summary.steps, "tokens": self.summary.tokens, "split": "eval"}
+                log.row({**position, **result, "seconds": self.summary.seconds})
+                bits = f", {total.bits_per_byte:.3f} bits/byte" if total.n_bytes else ""
+                log.say(f"step {self.summary.steps}: held-out loss {total.loss:.4f} per token{bits}")
+        if self.sample is not None and log is not None:
+            log.samples(self.summary.steps, self.sample())
+        self.model.train()
+        torch.set_rng_state(state)
+        return result
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM asks for an end after this step; a second SIGINT ends at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self._stop and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._stop = True
+
+        try:
+            old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: whoever owns it handles signals
+            old = {}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
