@@ -1,0 +1,277 @@
+"""Model folders as Hugging Face keeps them: saved whole or not at all, loaded strictly, with no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import seodang
+from seodang.checkpoints.layouts import Layout, layout_of_family, layout_of_type
+from seodang.checkpoints.probe import make_probe
+from seodang.checkpoints.publish import SEODANG, publish_folder, require_published
+from seodang.checkpoints.tensor_files import Tensors, read_json, weight_files, write_tensors
+from seodang.checkpoints.weights import DTYPES, assemble, check_finite, check_shape, expected_shapes
+from seodang.errors import DataError, SeodangError, UsageError
+from seodang.files import require_free_space
+from seodang.models.config import ModelConfig
+from seodang.models.decoder import Decoder
+from seodang.text.tokenizer import Tokenizer
+
+MAX_SHARD_BYTES = 5_000_000_000
+
+_DROPOUTS = ("embedding_dropout", "attention_dropout", "residual_dropout")
+
+
+def save_folder(
+    folder: Path | str,
+    model: Decoder,
+    tokenizer: Tokenizer | None,
+    *,
+    generation: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> None:
+    """Publish `model` in `folder`, which `transformers` and this package load with no export step.
+
+    generation: entries of generation_config.json beside the tokenizer's ids. metadata: lineage for seodang.json.
+    dtype: of the stored weights; None keeps the model's. A run folder's other files stay where they are.
+    Raises DivergedError when a weight is not finite, FitError when the disk is too small, DataError when the
+    tokenizer has more ids than the model has rows, UsageError for a model that has no such form.
+    """
+    folder = Path(folder)
+    _check_before_saving(model, tokenizer, dtype)
+    width = _stored_dtype(model, dtype).itemsize
+    require_free_space(folder, int(1.05 * width * sum(p.numel() for p in model.parameters())) + 20_000_000)
+    with publish_folder(folder) as stage:
+        write_model(
+            stage,
+            model,
+            tokenizer,
+            generation=generation,
+            metadata=metadata,
+            dtype=dtype,
+            max_shard_bytes=max_shard_bytes,
+        )
+
+
+def write_model(
+    folder: Path,
+    model: Decoder,
+    tokenizer: Tokenizer | None,
+    *,
+    generation: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> None:
+    """Put all files of a model but the manifest into `folder`, which the caller makes atomic.
+
+    seodang.json gets the config, the lineage and a probe: the logits, in float32, of fixed ids, computed from
+    the files just written, which `verify` computes again. Raises as `save_folder`.
+    """
+    _check_before_saving(model, tokenizer, dtype)
+    layout = layout_of_family(model.config.family)
+    stored = _stored_dtype(model, dtype)
+    ids = {**special_ids(tokenizer), **_given(generation)}
+    config = {
+        "architectures": [layout.architecture],
+        "model_type": layout.model_type,
+        **layout.from_config(model.config),
+        **{key: ids.get(key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
+        **dict.fromkeys(("dtype", "torch_dtype"), str(stored).removeprefix("torch.")),
+    }
+    _write_json(folder / "config.json", config)
+    _write_json(folder / "generation_config.json", {key: value for key, value in ids.items() if value is not None})
+    write_tensors(folder, dict(_outgoing(model, layout, stored)), max_shard_bytes)
+    if tokenizer is not None:
+        tokenizer.save(folder)
+    ours = {
+        "seodang": seodang.__version__,
+        "config": model.config.to_dict(),
+        "tokenizer": tokenizer.fingerprint() if tokenizer is not None else None,
+        "lineage": metadata or {},
+    }
+    _write_json(folder / SEODANG, ours)
+    probe = make_probe(_load_model(folder, torch.float32, "cpu"))
+    _write_json(folder / SEODANG, {**ours, "probe": probe})
+
+
+def load_folder(
+    folder: Path | str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> tuple[Decoder, Tokenizer | None, dict[str, Any]]:
+    """The model, tokenizer (None when there is none) and generation settings of a Hugging Face folder.
+
+    dtype: None is float32. Raises DataError, naming the file or tensor, for anything missing, left over,
+    damaged or unsupported, for pickled weights, and when the tokenizer has more ids than the model has rows.
+    """
+    folder = Path(folder)
+    require_published(folder)
+    tokenizer = read_tokenizer(folder)
+    config = read_config(folder)
+    check_tokenizer(tokenizer, config.vocab_size, folder)
+    return _load_model(folder, dtype, device), tokenizer, read_generation(folder)
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """config.json as a ModelConfig; dropouts that it cannot state come from seodang.json.
+
+    Raises DataError for an unsupported model_type or feature.
+    """
+    raw = read_json(folder / "config.json")
+    layout = layout_of_type(raw.get("model_type"))
+    try:
+        config = layout.to_config(raw)
+    except (SeodangError, TypeError, ValueError, KeyError) as error:
+        if isinstance(error, DataError):
+            raise DataError(f"{folder}: {error.what}", error.why, error.fix) from None
+        raise DataError(f"{folder / 'config.json'} does not describe a model", str(error), "copy it again") from None
+    if (folder / SEODANG).is_file():
+        stated = read_json(folder / SEODANG).get("config")
+        if isinstance(stated, dict) and stated.get("family") == config.family:
+            dropouts = {name: stated[name] for name in _DROPOUTS if name in stated}
+            config = ModelConfig.from_dict({**config.to_dict(), **dropouts})
+    return config
+
+
+def read_generation(folder: Path) -> dict[str, Any]:
+    """generation_config.json without its book-keeping; the ids in config.json where there is none."""
+    if (folder / "generation_config.json").is_file():
+        values = read_json(folder / "generation_config.json")
+    else:
+        raw = read_json(folder / "config.json")
+        values = {key: raw.get(key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    kept = {key: value for key, value in values.items() if key != "transformers_version" and key[0] != "_"}
+    return {key: value for key, value in kept.items() if value is not None}
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """seodang.json, or {} where another program wrote the folder."""
+    return read_json(folder / SEODANG) if (folder / SEODANG).is_file() else {}
+
+
+def read_tokenizer(folder: Path) -> Tokenizer | None:
+    """The folder's tokenizer; None when it has no file of one. Raises DataError when the file is damaged."""
+    known = ("tokenizer.json", "vocab.json", "vocab.txt", "encoder.json")
+    return Tokenizer.load(folder) if any((folder / name).is_file() for name in known) else None
+
+
+def check_tokenizer(tokenizer: Tokenizer | None, rows: int, origin: object) -> None:
+    """Raise DataError when the tokenizer has ids that the model has no embedding row for."""
+    if tokenizer is not None and tokenizer.vocab_size > rows:
+        raise DataError(
+            f"{origin}: the tokenizer does not fit the model",
+            f"it has {tokenizer.vocab_size:,} ids and the model has {rows:,} embedding rows",
+            "use the tokenizer that the model was trained with",
+        )
+
+
+def special_ids(tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """bos, eos and pad ids for generation_config.json; eos lists the end of a turn before the end of a text."""
+    if tokenizer is None:
+        return {}
+    ends = [tokenizer.end_of_turn_id, tokenizer.eos_id, tokenizer.end_of_text_id]
+    unique = list(dict.fromkeys(end for end in ends if end is not None))
+    eos = unique if len(unique) > 1 else unique[0] if unique else None
+    return {"bos_token_id": tokenizer.bos_id, "eos_token_id": eos, "pad_token_id": tokenizer.pad_id}
+
+
+def published_tensors(folder: Path) -> tuple[Tensors, dict[str, str], Layout, ModelConfig]:
+    """The folder's tensor files, their key → our name, its layout and config, all names and shapes checked.
+
+    Raises DataError naming every missing or unexpected key.
+    """
+    config = read_config(folder)
+    layout = layout_of_type(read_json(folder / "config.json").get("model_type"))
+    tensors = Tensors(weight_files(folder))
+    shapes = expected_shapes(config)
+    wanted = {layout.theirs(name): name for name in shapes}
+    names: dict[str, str] = {}
+    unexpected = []
+    for key in tensors.files:
+        canonical = layout.canonical(key)
+        if canonical in wanted:
+            names[key] = wanted[canonical]
+        elif canonical == "lm_head.weight" and config.tied:
+            names[key] = "head.weight"  # stored a second time; must equal the embedding
+        elif canonical is not None:
+            unexpected.append(key)
+    missing = sorted(set(wanted) - {layout.canonical(key) for key in names})
+    if missing or unexpected:
+        parts = [f"missing: {_list(missing)}"] if missing else []
+        parts += [f"unexpected: {_list(sorted(unexpected))}"] if unexpected else []
+        raise DataError(
+            f"{folder}: the weights are not those of its config.json",
+            "; ".join(parts),
+            "copy both again; the config and the weights may be of different models",
+        )
+    for key, shape in tensors.shapes():
+        if key in names and names[key] in shapes:
+            turned = shape[::-1] if layout.is_transposed(names[key]) else shape
+            check_shape(key, turned, shapes[names[key]], folder)
+    return tensors, names, layout, config
+
+
+def _load_model(folder: Path, dtype: torch.dtype | None, device: torch.device | str) -> Decoder:
+    tensors, names, layout, config = published_tensors(folder)
+    second: dict[str, Tensor] = {}
+
+    def ours() -> Iterator[tuple[str, Tensor]]:
+        for key, tensor in tensors.items():
+            if key not in names:
+                continue
+            if not tensor.is_floating_point():
+                raise DataError(f"{folder}: {key} is {tensor.dtype}", "weights are floating-point numbers", "")
+            if config.tied and names[key] == "head.weight":
+                second["head"] = tensor
+                continue
+            yield names[key], tensor.t() if layout.is_transposed(names[key]) else tensor
+
+    model = assemble(config, ours(), origin=folder, dtype=dtype, device=device)
+    if "head" in second and not torch.equal(second["head"].to(model.embed.weight), model.embed.weight):
+        raise DataError(
+            f"{folder} has an output matrix that is not the embedding",
+            "its config.json says that they are tied (tie_word_embeddings)",
+            'set "tie_word_embeddings": false in config.json if the weights are right',
+        )
+    return model
+
+
+def _outgoing(model: Decoder, layout: Layout, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """(their name, tensor on the CPU in `dtype`) of each parameter, a tied head once."""
+    for name, tensor in model.state_dict().items():
+        value = tensor.detach().to(device="cpu", dtype=dtype)
+        check_finite(name, value)
+        yield layout.theirs(name), (value.t() if layout.is_transposed(name) else value).contiguous()
+
+
+def _check_before_saving(model: Decoder, tokenizer: Tokenizer | None, dtype: torch.dtype | None) -> None:
+    layout_of_family(model.config.family).from_config(model.config)
+    check_tokenizer(tokenizer, model.config.vocab_size, "the model is not saved")
+    stored = _stored_dtype(model, dtype)
+    if stored not in DTYPES.values():
+        raise UsageError(f"weights cannot be saved as {stored}", "", "choose from " + ", ".join(DTYPES))
+    for name, tensor in model.state_dict().items():
+        check_finite(name, tensor.detach())
+
+
+def _stored_dtype(model: Decoder, dtype: torch.dtype | None) -> torch.dtype:
+    return dtype or model.embed.weight.dtype
+
+
+def _given(generation: dict[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (generation or {}).items() if value is not None}
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _list(names: list[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,35 @@
+"""The table of layouts: which Hugging Face `model_type` is which of our families."""
+
+from __future__ import annotations
+
+from seodang.checkpoints.layouts.base import Layout
+from seodang.checkpoints.layouts.gpt1 import GPT1
+from seodang.checkpoints.layouts.gpt2 import GPT2
+from seodang.checkpoints.layouts.llama import LLAMA
+from seodang.errors import DataError, UsageError
+
+LAYOUTS: tuple[Layout, ...] = (GPT1, GPT2, LLAMA)
+
+
+def layout_of_type(model_type: object) -> Layout:
+    """The layout of a config.json's `model_type`. Raises DataError naming the supported ones."""
+    for layout in LAYOUTS:
+        if layout.model_type == model_type:
+            return layout
+    raise DataError(
+        f"model_type {model_type!r} is not supported",
+        "this package has no such architecture",
+        "use a model of type " + ", ".join(layout.model_type for layout in LAYOUTS),
+    )
+
+
+def layout_of_family(family: str) -> Layout:
+    """The layout of one of our families. Raises UsageError for a family that has no Hugging Face form."""
+    for layout in LAYOUTS:
+        if layout.family == family:
+            return layout
+    raise UsageError(
+        f"models of the family {family!r} cannot be saved as a Hugging Face folder",
+        "no layout is known for it",
+        "use one of " + ", ".join(layout.family for layout in LAYOUTS),
+    )

@@ -1,0 +1,127 @@
+"""Safetensors files of a Hugging Face folder: one, or shards with an index; read lazily, written in bounded shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from seodang.errors import DataError
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+_FIX = "copy the model again from where it came"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises DataError when it is not there or is not one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing", "the folder is not a whole model", _FIX) from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not JSON", str(error), _FIX) from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path} is not a JSON object", f"it is a {type(value).__name__}", _FIX)
+    return value
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files of a model folder, all of them there.
+
+    Raises DataError for a missing shard, for no weights, and for pickled ones, which are never opened.
+    """
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if (folder / INDEX).is_file():
+        table = read_json(folder / INDEX).get("weight_map")
+        if not isinstance(table, dict) or not table or not all(isinstance(name, str) for name in table.values()):
+            raise DataError(f"{folder / INDEX} is damaged", "it has no weight_map", _FIX)
+        files = [folder / Path(name).name for name in sorted(set(table.values()))]
+        for file in files:
+            if not file.is_file():
+                raise DataError(f"{folder} is not whole", f"the shard {file.name} is missing", _FIX)
+        present = {key for file in files for key in _keys(file)}
+        lost = sorted(set(table) - present)
+        if lost:
+            raise DataError(f"{folder} is not whole", f"no shard holds {lost[0]}, which {INDEX} lists", _FIX)
+        return files
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
+        raise DataError(
+            f"{folder} has its weights only as a pickle (.bin, .pt)",
+            "opening a pickle can run any program hidden in it, so this package never does",
+            "convert it to safetensors where you trust it: "
+            "AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(OUT)",
+        )
+    raise DataError(f"{folder} has no weights", f"neither {SINGLE} nor {INDEX} is there", _FIX)
+
+
+class Tensors:
+    """The tensors of several safetensors files by name, each read when asked for."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files: dict[str, Path] = {}
+        for file in files:
+            for key in _keys(file):
+                self.files[key] = file
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """(name, shape) of every tensor, from the headers."""
+        for file in sorted(set(self.files.values())):
+            with _open(file) as stream:
+                for key in stream.keys():
+                    yield key, tuple(stream.get_slice(key).get_shape())
+
+    def items(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor) of every tensor, file by file."""
+        for file in sorted(set(self.files.values())):
+            with _open(file) as stream:
+                for key in stream.keys():
+                    yield key, stream.get_tensor(key)
+
+
+def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: int) -> None:
+    """Write `tensors` as one file, or as shards of at most `max_shard_bytes` (a larger tensor gets its own)."""
+    from safetensors.torch import save_file
+
+    shards: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if shards[-1] and filled + size > max_shard_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor
+        filled += size
+    if len(shards) == 1:
+        save_file(shards[0], folder / SINGLE, metadata={"format": "pt"})
+        return
+    table: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        save_file(shard, folder / name, metadata={"format": "pt"})
+        table |= dict.fromkeys(shard, name)
+    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    parameters = sum(tensor.numel() for tensor in tensors.values())
+    index = {"metadata": {"total_parameters": parameters, "total_size": total}, "weight_map": table}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _open(file: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(
+            f"{file} is damaged", f"it is cut short or its header is not safetensors' ({error})", _FIX
+        ) from None
+
+
+def _keys(file: Path) -> list[str]:
+    with _open(file) as stream:
+        return list(stream.keys())
