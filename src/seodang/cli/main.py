@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import seodang
@@ -42,7 +43,22 @@ def usage() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit code. User mistakes print three lines on stderr and no traceback."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except SeodangError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our stdout went away, as `| head` does; nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else 2
@@ -50,19 +66,9 @@ def main(argv: list[str] | None = None) -> int:
         print(seodang.__version__)
         return 0
     verb, rest = argv[0], argv[1:]
-    try:
-        if verb not in VERBS:
-            raise UsageError(f"unknown verb {verb!r}", "there is no such command", suggest(verb, VERBS))
-        return int(importlib.import_module(f"seodang.cli.{verb}").main(rest) or 0)
-    except SeodangError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our stdout went away, as `| head` does
-        sys.stderr.close()
-        return 0
+    if verb not in VERBS:
+        raise UsageError(f"unknown verb {verb!r}", "there is no such command", suggest(verb, VERBS))
+    return int(importlib.import_module(f"seodang.cli.{verb}").main(rest) or 0)
 
 
 def entry() -> None:
