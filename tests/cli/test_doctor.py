@@ -94,6 +94,9 @@ def test_speed_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = iter([1000.0, 10.0])
     monkeypatch.setattr(trial, "_tokens_per_second", lambda *arguments: next(measured))
     monkeypatch.setattr(trial, "_devices", lambda: [trial.torch.device("cpu")])
-    fast, slow = trial.speed()
-    assert fast["value"] == 1000.0 and "advice" not in fast
-    assert "--dtype float32" in slow["advice"]
+    monkeypatch.setattr(trial, "choose_dtype", lambda name, device: trial.torch.bfloat16)
+    full, half, auto = trial.speed()
+    assert (full["value"], half["value"], auto["value"]) == (1000.0, 10.0, "bfloat16")
+    assert "--dtype float32" in auto["advice"]
+    measured = iter([1000.0, 1050.0])
+    assert "advice" not in trial.speed()[2]

@@ -25,6 +25,7 @@ from seodang.models.families import build_model
 from seodang.models.sizes import published
 from seodang.objectives.language import LanguageModelling
 from seodang.planning.machine import usable_cpus
+from seodang.training.machine import choose_dtype
 from seodang.training.optimizer import build_optimizer
 from seodang.training.step import train_step
 
@@ -84,9 +85,14 @@ def speed(seconds: float = 1.0) -> list[Row]:
             name = str(dtype).removeprefix("torch.")
             text = f"{rates[dtype]:,.0f} tokens/s training gpt2-primer ({size / 1e6:.1f} M parameters)"
             rows.append({"name": f"{device.type} {name}", "value": round(rates[dtype], 1), "text": text})
-        if rates[torch.bfloat16] < rates[torch.float32]:
+        chosen = choose_dtype("auto", device)
+        faster = max(rates, key=lambda dtype: rates[dtype])
+        name = str(chosen).removeprefix("torch.")
+        rows.append({"name": f"{device.type} --dtype auto", "value": name, "text": f"takes {name}"})
+        if rates[faster] > 1.1 * rates[chosen]:  # below ten percent it is the noise of a second's measure
+            better = str(faster).removeprefix("torch.")
             rows[-1]["status"] = "note"
-            rows[-1]["advice"] = f"bfloat16 is the slower one on {device.type} here: use --dtype float32"
+            rows[-1]["advice"] = f"{better} was the faster one on {device.type} just now: --dtype {better}"
     return rows
 
 
