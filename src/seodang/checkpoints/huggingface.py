@@ -96,10 +96,9 @@ def write_model(
         "config": model.config.to_dict(),
         "tokenizer": tokenizer.fingerprint() if tokenizer is not None else None,
         "lineage": metadata or {},
+        "probe": make_probe(_load_model(folder, torch.float32, "cpu")),
     }
     _write_json(folder / SEODANG, ours)
-    probe = make_probe(_load_model(folder, torch.float32, "cpu"))
-    _write_json(folder / SEODANG, {**ours, "probe": probe})
 
 
 def load_folder(

@@ -47,6 +47,8 @@ class Llama2cFile:
     config: ModelConfig
     version: int
     offset: int
+    generation: tuple[tuple[str, int], ...] = (("bos_token_id", 1), ("eos_token_id", 2))
+    """SentencePiece's ids; llama2.c starts every text with bos."""
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """(our name, float32 tensor) of every weight, rotary rows in the order of halves."""
@@ -123,11 +125,12 @@ def read_header(path: Path) -> Llama2cFile:
         n_heads=n_heads,
         n_kv_heads=n_kv_heads,
         d_ff=d_ff,
+        activation="silu",
         norm_eps=1e-5,
         tied=tied,
+        attention_bias=False,
+        mlp_bias=False,
         rope=RoPE(),
-        bos_id=1,
-        eos_id=2,
     )
     wanted = offset + 4 * _count_floats(config, version)
     if size != wanted:

@@ -48,7 +48,7 @@ def assemble(
             raise DataError(f"{origin} has an unexpected tensor {name}", "the config has no place for it", _COPY_AGAIN)
         check_shape(name, tuple(tensor.shape), shapes[name], origin)
         # a copy of its own: memory mapped from the file may be unaligned, and would change with the file
-        state[name] = tensor.to(device=device, dtype=dtype or torch.float32, copy=True).contiguous()
+        state[name] = torch.empty(tensor.shape, dtype=dtype or torch.float32, device=device).copy_(tensor)
     missing = sorted(set(shapes) - set(state))
     if missing:
         raise DataError(f"{origin} lacks {_list(missing)}", "the config asks for it", _COPY_AGAIN)
@@ -64,12 +64,6 @@ def check_shape(name: str, found: tuple[int, ...], wanted: tuple[int, ...], orig
             f"the config asks for {list(wanted)}",
             "the config and the weights are of different models; copy both again",
         )
-
-
-def require_finite(model: Decoder) -> None:
-    """Raise DivergedError naming the first parameter that holds NaN or infinity."""
-    for name, tensor in model.state_dict().items():
-        check_finite(name, tensor)
 
 
 def check_finite(name: str, tensor: Tensor) -> None:

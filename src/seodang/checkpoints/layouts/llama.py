@@ -109,6 +109,8 @@ def from_config(config: ModelConfig) -> dict[str, Any]:
     """ModelConfig → `llama`'s config.json. Raises UsageError for a model without rotary positions."""
     if config.rope is None:
         raise cannot_express("llama", "learned positions", "its positions are rotary")
+    if config.rope.scaling == "dynamic" and config.rope.original_context not in (None, config.context_length):
+        raise cannot_express("llama", "dynamic scaling from another context", "it scales from context_length")
     return {
         "vocab_size": config.vocab_size,
         "max_position_embeddings": config.context_length,
