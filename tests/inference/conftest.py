@@ -15,12 +15,12 @@ FAMILY_NAMES = sorted(FAMILIES)
 def tiny(family: str, *, vocab_size: int = 96, context_length: int = 256, seed: int = 0) -> Decoder:
     """A random model whose scores differ enough that its greedy text does not fall into one token."""
     llama = {
-        "activation": "silu", "n_kv_heads": 2, "attention_bias": False, "mlp_bias": False, "tied": False,
+        "activation": "silu", "d_ff": 64, "n_kv_heads": 2, "attention_bias": False, "mlp_bias": False, "tied": False,
         "rope": RoPE(),
     }  # fmt: skip
     config = ModelConfig(
         family=family, vocab_size=vocab_size, context_length=context_length, d_model=32, n_layers=2, n_heads=4,
-        d_ff=64, init_std=0.25, **(llama if family == "llama" else {}),
+        init_std=0.25, **(llama if family == "llama" else {}),
     )  # fmt: skip
     model = build_model(config)
     model.init_weights(torch.Generator().manual_seed(seed))

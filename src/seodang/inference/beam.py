@@ -102,17 +102,14 @@ def _expand(
 
 def generate_beam(
     model: Decoder,
-    prompts: Sequence[Sequence[int]],
+    prompt: Sequence[int],
     settings: Settings,
     *,
     vocabulary: int | None = None,
     ends: Callable[[list[int]], bool] = lambda tokens: False,
-) -> list[Generation]:
-    """The best continuation of each prompt; prompts are searched one after another, their beams side by side."""
-    generations = []
-    for prompt in prompts:
-        start = time.perf_counter()
-        best = beam_search(model, prompt, settings, vocabulary=vocabulary, ends=ends)[0]
-        reason = "stop" if best.stopped else "length"
-        generations.append(Generation("", best.tokens, reason, len(prompt), time.perf_counter() - start))
-    return generations
+) -> Generation:
+    """The best continuation that `beam_search` finds."""
+    start = time.perf_counter()
+    best = beam_search(model, prompt, settings, vocabulary=vocabulary, ends=ends)[0]
+    reason = "stop" if best.stopped else "length"
+    return Generation("", best.tokens, reason, len(prompt), time.perf_counter() - start)

@@ -1,0 +1,92 @@
+"""Flags that generate, chat, suggest and score share, and reading the texts they are given. No torch here."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from seodang.cli.frame import say
+from seodang.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from seodang.inference.language_model import LanguageModel
+
+Texts = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+Paths = Annotated[tuple[Path, ...], tyro.conf.UseAppendAction]
+
+
+@dataclass(kw_only=True)
+class ModelOptions:
+    """Which model, and where it runs."""
+
+    model: str
+    """Folder, run folder, GGUF file, installed model (smollm2), or hub id."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the weights and of the computation; auto is float32."""
+
+    def load(self) -> LanguageModel:
+        """The model, ready."""
+        from seodang.inference.language_model import load
+
+        return load(self.model, device=self.device, dtype=self.dtype)
+
+
+@dataclass(kw_only=True)
+class SamplingOptions(ModelOptions):
+    """How the next token is chosen. What is not given comes from the model's generation_config.json, else greedy."""
+
+    temperature: float | None = None
+    """0 takes the most probable token; higher is more random."""
+    top_k: int | None = None
+    """Choose among the k most probable tokens."""
+    top_p: float | None = None
+    """Choose among the most probable tokens that have this mass together."""
+    min_p: float | None = None
+    """Choose among tokens at least this many times as probable as the best one."""
+    repetition_penalty: float | None = None
+    """Above 1 makes tokens that have been used less probable."""
+    stop: Texts = ()
+    """Stop before this text; may be given several times."""
+    seed: int = 0
+    """Seed of the random choices."""
+
+    def sampling(self) -> dict[str, Any]:
+        """As keywords of `LanguageModel.generate`; warns of numbers that greedy decoding ignores."""
+        names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "seed")
+        if self.temperature == 0:
+            idle = [f"--{name.replace('_', '-')}" for name in ("top_k", "top_p", "min_p") if getattr(self, name)]
+            if idle:
+                say(f"note: {', '.join(idle)} without effect: --temperature 0 takes the most probable token")
+        return {name: getattr(self, name) for name in names}
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file's whole text, "-" for standard input, without its last newline. Raises DataError."""
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        raise DataError(f"{path} cannot be read", reason, "check the path") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{row} is not UTF-8", str(error), f"iconv -t UTF-8 {path} > utf8.txt") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise DataError(f"{path} is empty", "there is no text in it", "write some text into it")
+    return text
+
+
+def gather(texts: tuple[str, ...], files: tuple[Path, ...], flag: str) -> list[str]:
+    """The texts of the flags, then those of the files. Raises UsageError when there is none."""
+    found = [*texts, *(read_text(path) for path in files)]
+    if not found:
+        raise UsageError("no text was given", f"neither --{flag} nor a file names one", f'add --{flag} "…"')
+    return found

@@ -1,0 +1,382 @@
+"""A model with its tokenizer and its settings: everything one does with a trained model is a method here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Unpack, overload
+
+import torch
+from torch import Tensor
+
+from seodang.checkpoints.huggingface import save_folder
+from seodang.checkpoints.resolve import load_model
+from seodang.errors import DataError, FitError, UsageError, suggest
+from seodang.inference import dialogue, scoring
+from seodang.inference.beam import generate_beam
+from seodang.inference.decode import Decoding, Generation
+from seodang.inference.dialogue import Message
+from seodang.inference.options import Options, merge
+from seodang.inference.sampling import Settings
+from seodang.inference.scoring import Score
+from seodang.inference.streaming import TextStream
+from seodang.inference.suggest import Suggestion
+from seodang.inference.suggest import suggest as search_suggestions
+from seodang.models.decoder import Decoder
+from seodang.text.tokenizer import Tokenizer
+
+
+class Stream(Iterator[str]):
+    """Pieces of text as they come. Afterwards, or after `close()`, `generation` holds the whole."""
+
+    def __init__(self, decoding: Decoding, text: TextStream) -> None:
+        self._decoding, self._text, self._shown, self._closed = decoding, text, list[str](), False
+
+    def __next__(self) -> str:
+        while not self._closed:
+            if self._decoding.done:
+                self._closed = True
+                piece = self._text.finish()
+            else:
+                (_, token), *_ = self._decoding.step()
+                piece = "" if token in self._decoding.stop_ids else self._text.push(token)
+                if self._text.stopped:
+                    self._decoding.stop(0)
+            if piece:
+                self._shown.append(piece)
+                return piece
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop here, as somebody asked: no more pieces come."""
+        if not self._closed:
+            self._decoding.stop(0)
+        self._closed = True
+
+    @property
+    def generation(self) -> Generation:
+        """What has been generated so far."""
+        return self._decoding.generation(0, "".join(self._shown))
+
+
+class LanguageModel:
+    """A decoder, its tokenizer, and its generation_config; made by `load`."""
+
+    def __init__(
+        self,
+        model: Decoder,
+        tokenizer: Tokenizer | None,
+        generation: dict[str, Any] | None = None,
+        source: object = None,
+    ) -> None:
+        self.model = model.eval()
+        self._tokenizer = tokenizer
+        self.generation_config = generation or {}
+        self.source = source
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises DataError when the model came without one."""
+        if self._tokenizer is None:
+            raise DataError(
+                "the model has no tokenizer",
+                "text cannot be turned into its tokens",
+                "put the tokenizer.json that it was trained with into its folder",
+            )
+        return self._tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.output_weight.device
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and answer together."""
+        return self.model.config.context_length
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end an answer: the tokenizer's ends of turn and text, and generation_config's list."""
+        listed = self.generation_config.get("eos_token_id")
+        ids = set(listed) if isinstance(listed, list | tuple) else {listed}
+        if self._tokenizer is not None:
+            ids |= {self._tokenizer.eos_id, self._tokenizer.end_of_turn_id, self._tokenizer.end_of_text_id}
+        return frozenset(token for token in ids if isinstance(token, int))
+
+    @property
+    def start_id(self) -> int | None:
+        """What stands before the first token of a text: the tokenizer's bos, or else its end of text."""
+        tokenizer = self.tokenizer
+        for token in (tokenizer.end_of_text_id, tokenizer.bos_id, tokenizer.eos_id):
+            if token is not None:
+                return token
+        return None
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """The ids of a prompt: with bos in front if the tokenizer adds one, never with two.
+
+        An empty prompt is the beginning of a text (see `start_id`). Raises DataError when there is no such token.
+        """
+        raise NotImplementedError
+
+    def settings(self, **options: Unpack[Options]) -> Settings:
+        """The settings that `options` amount to for this model. Raises UsageError for unknown or wrong ones."""
+        return merge(options, self.generation_config, self.end_ids)
+
+    @overload
+    def generate(self, prompt: str, *, batch_size: int = 16, **options: Unpack[Options]) -> Generation: ...
+    @overload
+    def generate(
+        self, prompt: Sequence[str], *, batch_size: int = 16, **options: Unpack[Options]
+    ) -> list[Generation]: ...
+    def generate(
+        self, prompt: str | Sequence[str], *, batch_size: int = 16, **options: Unpack[Options]
+    ) -> Generation | list[Generation]:
+        """Continue a prompt, or each of several; `batch_size` of them go through the model together.
+
+        Neither the batch size nor the neighbours change a text: row i draws from the stream (seed, i).
+        Raises UsageError (settings), DataError (empty prompt without a start token), FitError (too long).
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        ids = [self.prompt_ids(text) for text in prompts]
+        results = self.generate_ids(ids, self.settings(**options), batch_size=batch_size)
+        return results[0] if isinstance(prompt, str) else results
+
+    def generate_ids(
+        self, prompts: Sequence[Sequence[int]], settings: Settings, *, batch_size: int = 16
+    ) -> list[Generation]:
+        """As `generate`, from ids."""
+        if settings.num_beams > 1:
+            return self._generate_beam(prompts, settings)
+        results: dict[int, Generation] = {}
+        order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))  # like lengths need little padding
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = self._generate_batch([prompts[row] for row in rows], settings, rows)
+            results |= dict(zip(rows, batch, strict=True))
+        return [results[row] for row in range(len(prompts))]
+
+    def _decoding(self, prompts: Sequence[Sequence[int]], settings: Settings, rows: Sequence[int]) -> Decoding:
+        return Decoding(self.model, prompts, settings, streams=rows, vocabulary=self.tokenizer.vocab_size)
+
+    def _generate_batch(
+        self, prompts: Sequence[Sequence[int]], settings: Settings, rows: Sequence[int]
+    ) -> list[Generation]:
+        decoding = self._decoding(prompts, settings, rows)
+        texts = [TextStream(self.tokenizer, stop=settings.stop, prompt=prompt) for prompt in prompts]
+        pieces: list[list[str]] = [[] for _ in prompts]
+        while not decoding.done:
+            for row, token in decoding.step():
+                if token not in decoding.stop_ids:
+                    pieces[row].append(texts[row].push(token))
+                if texts[row].stopped:
+                    decoding.stop(row)
+        return [
+            decoding.generation(row, "".join(pieces[row]) + texts[row].finish()) for row in range(len(prompts))
+        ]
+
+    def _generate_beam(self, prompts: Sequence[Sequence[int]], settings: Settings) -> list[Generation]:
+        def text_of(prompt: Sequence[int], tokens: Sequence[int]) -> tuple[str, bool]:
+            stream = TextStream(self.tokenizer, stop=settings.stop, prompt=prompt)
+            shown = [stream.push(token) for token in tokens if token not in settings.stop_ids]
+            return "".join(shown) + stream.finish(), stream.stopped
+
+        results = []
+        for prompt in prompts:
+
+            def ends(tokens: list[int], prompt: Sequence[int] = prompt) -> bool:
+                return bool(settings.stop) and text_of(prompt, tokens)[1]
+
+            result = generate_beam(self.model, prompt, settings, vocabulary=self.tokenizer.vocab_size, ends=ends)
+            result.text = text_of(prompt, result.tokens)[0]
+            results.append(result)
+        return results
+
+    def stream(self, prompt: str, **options: Unpack[Options]) -> Stream:
+        """The continuation of one prompt, piece by piece: never half a character nor part of a stop string."""
+        return self._stream(self.prompt_ids(prompt), self.settings(**options))
+
+    def _stream(self, prompt: list[int], settings: Settings) -> Stream:
+        if settings.num_beams > 1:
+            raise UsageError(
+                f"num_beams = {settings.num_beams} while streaming",
+                "beam search knows its text only at the end",
+                "generate without streaming, or with one beam",
+            )
+        text = TextStream(self.tokenizer, stop=settings.stop, prompt=prompt)
+        return Stream(self._decoding([prompt], settings, [0]), text)
+
+    def chat(self, messages: Sequence[Message], **options: Unpack[Options]) -> Generation:
+        """The assistant's answer to a conversation: [{"role": "user", "content": "…"}, …].
+
+        Raises UsageError without a chat template, DataError for wrong messages, FitError when the conversation
+        fills the context (`fit_messages` forgets its oldest turns).
+        """
+        prompt = dialogue.prompt_of(self.tokenizer, messages)
+        return self.generate_ids([prompt], self.settings(**options))[0]
+
+    def stream_chat(self, messages: Sequence[Message], **options: Unpack[Options]) -> Stream:
+        """The answer to a conversation, piece by piece."""
+        return self._stream(dialogue.prompt_of(self.tokenizer, messages), self.settings(**options))
+
+    def require_template(self) -> None:
+        """Raise UsageError when this model cannot hold conversations."""
+        dialogue.require_template(self.tokenizer)
+
+    def fit_messages(self, messages: Sequence[Message], max_new_tokens: int) -> tuple[list[Message], int]:
+        """The conversation without its oldest turns, so that an answer of `max_new_tokens` fits (or half the
+        context, when that is less), and how many messages were forgotten."""
+        room = self.context_length - min(max_new_tokens, self.context_length // 2)
+        kept, _, forgotten = dialogue.fit(self.tokenizer, messages, room)
+        return kept, forgotten
+
+    @overload
+    def score(self, text: str, *, batch_size: int = 16) -> Score: ...
+    @overload
+    def score(self, text: Sequence[str], *, batch_size: int = 16) -> list[Score]: ...
+    def score(self, text: str | Sequence[str], *, batch_size: int = 16) -> Score | list[Score]:
+        """log P of each token of a text, or of each of several texts, given those before it.
+
+        Every token of the text is counted. The first one is predicted from `start_id`, which itself is not
+        counted; when the tokenizer has no such token, the first one has no logprob and is not counted, nor are
+        its bytes. A text longer than the context is read in windows (see `scoring.windows`). Raises DataError
+        for an empty text.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        start = [] if self.start_id is None else [self.start_id]
+        ids = self.tokenizer.encode_batch(texts)
+        for row, tokens in enumerate(ids, start=1):
+            if not tokens:
+                raise DataError(f"text {row} is empty", "it has no tokens to score", "give it some text")
+        found = scoring.token_logprobs(self.model, [start + tokens for tokens in ids], batch_size=batch_size)
+        scores = [self._score(*row, first_counts=bool(start)) for row in zip(texts, ids, found, strict=True)]
+        return scores[0] if isinstance(text, str) else scores
+
+    def _score(self, text: str, ids: list[int], logprobs: list[float], *, first_counts: bool) -> Score:
+        n_bytes = len(text.encode("utf-8"))
+        if not first_counts:
+            n_bytes -= len(self.tokenizer.decode(ids[:1]).encode("utf-8"))
+        padded: list[float | None] = [*logprobs] if first_counts else [None, *logprobs]
+        return Score(text, [self.token_text(token) for token in ids], ids, padded, n_bytes)
+
+    def token_text(self, token: int) -> str:
+        """A token as people read it: its text, with bytes that are no whole character written as \\xNN."""
+        if self.tokenizer.has_bytes and token not in self.tokenizer.special_ids:
+            return self.tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
+        return self.tokenizer.token_of(token)
+
+    def suggest(self, prompt: str, n: int = 5, *, words: int = 1, max_new_tokens: int = 8) -> list[Suggestion]:
+        """The `n` most probable continuations, as a search box shows them; see `inference.suggest`."""
+        ids = self.prompt_ids(prompt)
+        return search_suggestions(
+            self.model, self.tokenizer, ids, n, ends=self.end_ids, words=words, max_new_tokens=max_new_tokens
+        )
+
+    @torch.inference_mode()
+    def embed(self, texts: str | Sequence[str], *, batch_size: int = 16) -> Tensor:
+        """One vector per text (N, D), float32 on the CPU: the mean of its tokens' final hidden states.
+
+        Padding is never read: the vector of a text does not depend on its neighbours. Raises FitError for a text
+        longer than the context.
+        """
+        ids = [self.prompt_ids(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        vectors = torch.empty(len(ids), self.model.config.d_model)
+        for start in range(0, len(ids), batch_size):
+            rows = ids[start : start + batch_size]
+            self._check_length(max(len(row) for row in rows))
+            hidden = self.model(scoring.pad_right(rows, self.device)).float()
+            for place, row in enumerate(rows):
+                vectors[start + place] = hidden[place, : len(row)].mean(0).cpu()
+        return vectors
+
+    @torch.no_grad()
+    def logits(
+        self,
+        ids: Tensor | Sequence[int] | Sequence[Sequence[int]],
+        decoder_ids: Tensor | None = None,
+        mask: Tensor | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Raw scores (B, T, V) of the token after each position.
+
+        ids: a tensor (B, T) or (T,), a list of ids, or lists of unequal length, which are padded on the right;
+        what is computed behind the end of a row means nothing. mask (B, T): True for real tokens, for rows padded
+        by the caller. dtype: of the result, the model's own by default. decoder_ids belong to encoder-decoder
+        models. Raises UsageError for decoder_ids, FitError when T exceeds the context.
+        """
+        if decoder_ids is not None:
+            raise UsageError("decoder_ids for a decoder", "only encoder-decoder models have two inputs", "pass ids")
+        rows = self._rows(ids)
+        self._check_length(rows.shape[1])
+        if mask is not None:
+            mask = torch.as_tensor(mask, device=self.device).bool().view(rows.shape)
+        scores = self.model.logits(self.model(rows, mask=mask))
+        return scores if dtype is None else scores.to(dtype)
+
+    def _rows(self, ids: Tensor | Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+        """Any form of ids as a tensor (B, T) on the model's device, each id one that the model has."""
+        if isinstance(ids, Tensor):
+            rows = ids.to(self.device, torch.long)
+        else:
+            lists = [list(row) if isinstance(row, Sequence) else [int(row)] for row in ids]
+            flat = not any(isinstance(row, Sequence) for row in ids)
+            rows = scoring.pad_right([sum(lists, [])] if flat else lists, self.device)
+        rows = rows[None] if rows.dim() == 1 else rows
+        if rows.dim() != 2 or not rows.numel():
+            raise DataError(f"ids of shape {tuple(rows.shape)}", "they must be (B, T), and not empty", "pass some ids")
+        if int(rows.min()) < 0 or int(rows.max()) >= self.model.config.vocab_size:
+            raise DataError(
+                f"ids from {int(rows.min())} to {int(rows.max())}",
+                f"the model has {self.model.config.vocab_size} tokens",
+                "use the tokenizer in the model's own folder",
+            )
+        return rows
+
+    def _check_length(self, length: int) -> None:
+        if length > self.context_length:
+            raise FitError(
+                f"a text of {length} tokens",
+                f"the model's context holds {self.context_length}",
+                "shorten it, or use a model with a longer context",
+            )
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model as a whole Hugging Face folder with its tokenizer and generation settings."""
+        save_folder(Path(folder), self.model, self._tokenizer, generation=self.generation_config)
+
+
+def choose_device(device: str) -> torch.device:
+    """The device of that name; "auto" is a CUDA GPU, else Apple's, else the CPU. Raises UsageError."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"device {device!r} cannot be used", reason, "use --device auto or --device cpu") from None
+    return chosen
+
+
+def load(name_or_path: str | Path, *, device: str = "auto", dtype: torch.dtype | str | None = None) -> LanguageModel:
+    """Load a model by name, folder, GGUF file or hub id, ready to generate.
+
+    dtype: a torch dtype or its name; None and "auto" are float32. Raises UsageError for an unknown name, DataError
+    for damaged files.
+    """
+    kind = _dtype(dtype)
+    loaded = load_model(str(name_or_path), dtype=kind, device=choose_device(device))
+    return LanguageModel(loaded.model, loaded.tokenizer, loaded.generation, loaded.source)
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    if not isinstance(dtype, str):
+        return dtype
+    known = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in known:
+        raise UsageError(f"unknown dtype {dtype!r}", "", suggest(dtype, known))
+    return known[dtype]
