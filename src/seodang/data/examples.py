@@ -9,7 +9,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seodang.data.formats import Conversation, Message, format_of, is_desired, to_conversation
+from seodang.data.formats import (
+    Conversation,
+    Message,
+    format_of,
+    is_desired,
+    to_conversation,
+    unused_keys,
+    without_row,
+)
 from seodang.data.readers import Row
 from seodang.errors import DataError
 
@@ -47,6 +55,7 @@ class Report:
     trained_tokens: int = 0
     longest: int = 0
     formats: dict[str, int] = field(default_factory=dict)
+    unused: set[str] = field(default_factory=set)
 
     @property
     def lost(self) -> int:
@@ -67,6 +76,8 @@ class Report:
             lines.append(f"prompt cut on the left {len(self.truncated):,}: {_some(self.truncated)}")
         if self.undesired:
             lines.append(f"left out as marked undesired {self.undesired:,}")
+        if self.unused:
+            lines.append(f"keys that are not used: {', '.join(sorted(self.unused))}")
         if self.duplicates:
             lines.append(f"exact duplicates (kept) {self.duplicates:,}")
         return lines
@@ -122,6 +133,7 @@ def _conversations(rows: Iterable[Row | Conversation], report: Report) -> Iterab
         report.rows += 1
         if isinstance(row, Row):
             check_one_format(row, first)
+            report.unused |= unused_keys(row)
             if not is_desired(row):
                 report.undesired += 1
                 continue
@@ -162,7 +174,8 @@ class _Builder:
                 "last": "the last assistant message is empty",
                 "all": "no assistant message has text that is learned",
             }[self.train]
-            raise DataError(f"{conversation.where} has nothing to learn", why, "correct the row, or take it out")
+            fix = without_row(conversation.source, conversation.row)
+            raise DataError(f"{conversation.where} has nothing to learn", why, fix)
         if len(ids) > self.max_length:
             shortened = self._shorten(messages) if self.too_long == "truncate" else None
             if shortened is None:

@@ -70,6 +70,9 @@ _TYPICAL = {
     "text": ("text",),
 }
 
+_QUESTIONS = ("prompt", "question", "instruction", "input", "query", "utterance", "user")
+_ANSWERS = ("completion", "answer", "output", "response", "reply", "target", "assistant")
+
 _TRANSCRIPT = re.compile(r"\n\n(Human|Assistant): ?")
 
 
@@ -126,6 +129,8 @@ def _pair(seen: set[str]) -> tuple[str, str] | None:
 def format_of(row: Row) -> str:
     """The format of a row. Raises DataError naming the keys seen, the nearest format and a command that converts."""
     found = detect(row.values)
+    if found in ("messages", "sharegpt", "pair") and isinstance(row.values.get("label"), bool):
+        return "unpaired"  # LLaMA-Factory's; a label of another kind is a class and has no meaning here
     if found is not None:
         return found
     keys = list(row.values)
@@ -157,21 +162,21 @@ def to_conversation(row: Row) -> Conversation:
         raise DataError(
             f"{row.where} is marked as an undesired answer",
             "its label is false; supervised fine-tuning would teach it",
-            "take the row out, or align with: seodang kto",
+            f"leave it out: {without_row(row.source, row.row)}",
         )
     messages = _chosen(values, row) if kind == "preference" else _messages(values, row)
     if not any(message["role"] == "assistant" and message["content"].strip() for message in messages):
         raise DataError(
             f"{row.where} has no answer",
             "no assistant message with text in it",
-            f"give the row an answer, or take it out; for example {EXAMPLES['pair']}",
+            f"give the row an answer, or leave it out: {without_row(row.source, row.row)}",
         )
     return Conversation(messages, row.source, row.row, kind)
 
 
 def is_desired(row: Row) -> bool:
     """False for an unpaired row (`label` or `kto_tag`) whose label is false; True for every other row."""
-    if detect(row.values) != "unpaired":
+    if format_of(row) != "unpaired":
         return True
     return _is_desired({key.casefold(): value for key, value in row.values.items()}, row)
 
@@ -321,18 +326,53 @@ def _nearest(keys: list[str]) -> str:
 
 def _conversion(row: Row, nearest: str) -> str:
     """One command that makes a usable file of rows like this one."""
-    strings = [key for key, value in row.values.items() if isinstance(value, str)]
-    target = "converted.csv" if row.source.endswith((".csv", ".tsv")) else "converted.jsonl"
-    if len(strings) >= 2 and target == "converted.csv":
-        return f"rename the columns in the first line of {row.source}: the question prompt, the answer completion"
-    if len(strings) >= 2:
-        chosen = f"prompt: .{strings[0]}, completion: .{strings[1]}"
-    elif strings:
-        chosen = f"text: .{strings[0]}"
-    else:
-        return f"write rows such as {EXAMPLES[nearest]}"
-    stream = ".[]" if row.source.endswith(".json") else "."
-    return f"name the keys, for example: jq -c '{stream} | {{{chosen}}}' {row.source} > {target}"
+    question = _likest(row.values, _QUESTIONS, "QUESTION")
+    answer = _likest([key for key in row.values if key != question], _ANSWERS, "ANSWER")
+    if row.source.endswith((".csv", ".tsv")):
+        return f"in the first line of {row.source} rename {question} to prompt and {answer} to completion"
+    stream = ".[] | " if row.source.endswith(".json") else ""
+    command = f"jq -c '{stream}{{prompt: .{question}, completion: .{answer}}}' {row.source} > converted.jsonl"
+    return command + ("" if {question, answer} <= set(row.values) else "   (put your keys for the capitals)")
 
 
-__all__ = ["EXAMPLES", "Conversation", "Message", "detect", "format_of", "is_desired", "text_key", "to_conversation"]
+def _likest(keys: Iterable[str], words: tuple[str, ...], otherwise: str) -> str:
+    from difflib import get_close_matches
+
+    by_name = {key.casefold(): key for key in keys}
+    for word in words:
+        near = get_close_matches(word, by_name, n=1, cutoff=0.75)
+        if near:
+            return by_name[near[0]]
+    return otherwise
+
+
+def unused_keys(row: Row) -> set[str]:
+    """Keys of a row that its format does not read, such as an id or a label beside question and answer."""
+    kind = format_of(row)
+    if kind == "text":
+        return set(row.values) - {text_key(row)}
+    pair = _pair({key.casefold() for key in row.values}) or ()
+    used = {
+        "messages": {"messages", "system"},
+        "sharegpt": {"conversations", "conversation", "system"},
+        "alpaca": {"instruction", "input", "output", "response", "system", "history"},
+        "pair": {*pair, "system", "history"},
+        "prompt": {"prompt", "system"},
+        "preference": {
+            *("prompt", "question", "input", "query", "instruction", "chosen", "rejected"),
+            *("conversations", "messages", "system", "history"),
+        },
+        "stepwise": {"prompt", "completions", "labels"},
+    }
+    used["unpaired"] = used["alpaca"] | used["messages"] | used["sharegpt"] | {*pair, "label", "kto_tag"}
+    return {key for key in row.values if key.casefold() not in used[kind]}
+
+
+def without_row(source: str, row: int) -> str:
+    """A command that writes a file without one row."""
+    name = source.rsplit("/", 1)[-1]
+    if source.endswith(".json"):
+        return f"jq 'del(.[{row - 1}])' {source} > cleaned-{name}"
+    if source.endswith((".jsonl", ".ndjson", ".csv", ".tsv")):
+        return f"sed {row}d {source} > cleaned-{name}"
+    return "take the row out"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seodang.data.sources import decode_text, expand, kind_of, open_binary
-from seodang.data.tables import read_csv, read_json, read_parquet
+from seodang.data.tables import OnError, read_csv, read_json, read_parquet
 from seodang.errors import DataError, suggest
 
 PIECE = 1 << 20
@@ -67,14 +67,15 @@ def read_documents(paths: Iterable[Path | str] | Path | str) -> Iterator[Documen
             raise DataError(f"{path} is empty", "it holds no text", "check the path, or leave the file out")
 
 
-def read_rows(paths: Iterable[Path | str] | Path | str) -> Iterator[Row]:
+def read_rows(paths: Iterable[Path | str] | Path | str, on_error: OnError = None) -> Iterator[Row]:
     """Records of `paths` (files, folders, globs), in order; a `.txt` file gives rows with the one key `text`.
 
-    Raises DataError (file and row) for what is missing, empty, not UTF-8 or not of its format.
+    Raises DataError (file and row) for what is missing, empty, not UTF-8 or not of its format. With `on_error`, a row
+    that alone is bad (a broken JSON line, a CSV row with a field too many) is passed to it and left out.
     """
     for path in expand(paths):
         found = False
-        for row in _rows_of(path):
+        for row in _rows_of(path, on_error):
             found = True
             yield row
         if not found:
@@ -83,9 +84,10 @@ def read_rows(paths: Iterable[Path | str] | Path | str) -> Iterator[Row]:
 
 def text_key(row: Row) -> str:
     """The key of `row` that holds running text. Raises DataError naming the keys seen when there is none."""
-    for key in TEXT_KEYS:
-        if isinstance(row.values.get(key), str):
-            return key
+    by_name = {key.casefold(): key for key, value in row.values.items() if isinstance(value, str)}
+    for name in TEXT_KEYS:
+        if name in by_name:
+            return by_name[name]
     strings = [key for key, value in row.values.items() if isinstance(value, str)]
     hint = suggest(strings[0], TEXT_KEYS) if strings else "write rows such as {\"text\": \"...\"}"
     raise DataError(
@@ -95,7 +97,7 @@ def text_key(row: Row) -> str:
     )
 
 
-def _rows_of(path: Path) -> Iterator[Row]:
+def _rows_of(path: Path, on_error: OnError = None) -> Iterator[Row]:
     kind = kind_of(path)
     if kind == "text":
         parts: list[str] = []
@@ -105,7 +107,7 @@ def _rows_of(path: Path) -> Iterator[Row]:
                 yield Row({"text": "".join(parts)}, str(path), document.row)
                 parts = []
         return
-    records = {"json": read_json, "csv": read_csv, "parquet": read_parquet}[kind](path)
+    records = {"json": read_json, "csv": read_csv, "parquet": read_parquet}[kind](path, on_error)
     for number, values in records:
         yield Row(values, str(path), number)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from seodang.data.sources import decode_text, open_binary, read_lines
 from seodang.errors import DataError
 
 Record = tuple[int, dict[str, Any]]
+OnError = Callable[[DataError], None] | None
+"""Called with the error of a bad row, which is then left out; None raises it."""
 
 LONGEST_ROW = 1 << 28
 """Characters after which a JSON record that has not ended is taken to be broken."""
 
 
-def read_json(path: Path) -> Iterator[Record]:
+def read_json(path: Path, on_error: OnError = None) -> Iterator[Record]:
     """(row, values) of a file of JSON lines or of one JSON list; its first character tells which, not its name.
 
     Raises DataError with file and row for a broken line and for a record that is not an object.
@@ -29,10 +31,10 @@ def read_json(path: Path) -> Iterator[Record]:
         if first == "[":
             yield from _read_list(path, decode_text(stream, path))
         else:
-            yield from _read_lines(path, read_lines(stream, path))
+            yield from _read_lines(path, read_lines(stream, path), on_error)
 
 
-def read_csv(path: Path) -> Iterator[Record]:
+def read_csv(path: Path, on_error: OnError = None) -> Iterator[Record]:
     """(line, values) of a CSV or TSV file with a header line.
 
     The separator is the one of `,` tab `;` that the header has most of. Comma files follow RFC 4180. In tab files,
@@ -65,12 +67,14 @@ def read_csv(path: Path) -> Iterator[Record]:
                 fields = [_unquote(field) for field in fields]
             if not header:
                 header = _checked_header(path, [field.strip() for field in fields])
+            elif len(fields) == len(header):
+                yield line, dict(zip(header, fields, strict=True))
             elif fields:
-                yield line, _named(path, line, header, fields)
+                _complain(_wrong_width(path, line, header, fields), on_error)
             line = reader.line_num + 1
 
 
-def read_parquet(path: Path) -> Iterator[Record]:
+def read_parquet(path: Path, on_error: OnError = None) -> Iterator[Record]:
     """(row from 1, values) of a Parquet file, read in batches. Needs the extra `parquet`."""
     try:
         import pyarrow as arrow
@@ -96,16 +100,31 @@ def _first_character(head: bytes) -> str:
     return head.decode("utf-8-sig", errors="replace").lstrip()[:1]
 
 
-def _read_lines(path: Path, lines: Iterator[tuple[int, str]]) -> Iterator[Record]:
+def _read_lines(path: Path, lines: Iterator[tuple[int, str]], on_error: OnError) -> Iterator[Record]:
     for number, line in lines:
         if line and not line.isspace():
             try:
-                value = json.loads(line)
-            except json.JSONDecodeError as error:
-                if line.strip() == "{":
-                    raise _spread_object(path, number) from None
-                raise _broken(path, number, f"{error.msg} at column {error.colno}", line) from None
-            yield number, _object(path, number, value, line)
+                values = _parse_line(path, number, line)
+            except DataError as error:
+                _complain(error, on_error)
+                continue
+            yield number, values
+
+
+def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        if line.strip() == "{":
+            raise _spread_object(path, number) from None
+        raise _broken(path, number, f"{error.msg} at column {error.colno}", line) from None
+    return _object(path, number, value, line)
+
+
+def _complain(error: DataError, on_error: OnError) -> None:
+    if on_error is None:
+        raise error
+    on_error(error)
 
 
 def _read_list(path: Path, chunks: Iterator[str]) -> Iterator[Record]:
@@ -187,14 +206,12 @@ def _checked_header(path: Path, header: list[str]) -> list[str]:
     return header
 
 
-def _named(path: Path, line: int, header: list[str], fields: list[str]) -> dict[str, Any]:
-    if len(fields) != len(header):
-        raise DataError(
-            f"{path}:{line} has {len(fields)} fields",
-            f"the header has {len(header)}: {', '.join(header)}",
-            "quote fields that hold the separator or a line break, or correct the row",
-        )
-    return dict(zip(header, fields, strict=True))
+def _wrong_width(path: Path, line: int, header: list[str], fields: list[str]) -> DataError:
+    return DataError(
+        f"{path}:{line} has {len(fields)} fields",
+        f"the header has {len(header)}: {', '.join(header)}",
+        "quote fields that hold the separator or a line break, or correct the row",
+    )
 
 
 def _unquote(field: str) -> str:

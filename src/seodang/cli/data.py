@@ -1,0 +1,194 @@
+"""`seodang data`: look at data before training on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from seodang.cli.frame import parse, print_result, say
+from seodang.errors import UsageError, suggest
+
+VERBS = {
+    "check": "rows, formats, lengths, truncation, duplicates, overlap with evaluation files, unknown tokens",
+    "show": "rows as the model sees them; --mask marks the tokens that carry loss",
+    "split": "hold out a part for evaluation",
+    "stats": "bytes, characters, words, scripts, tokens",
+}
+
+
+@dataclass(kw_only=True)
+class CheckConfig:
+    """Check files before training: what is in them, and what would go wrong. Exit code 3 when a row is unusable."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Files, folders or globs: txt, jsonl, json, csv, tsv, parquet, also .gz or .zst."""
+    tokenizer: Path | None = None
+    """Tokenizer folder or file; lengths are then in tokens."""
+    model: str | None = None
+    """Model whose tokenizer is used."""
+    max_length: int | None = None
+    """Count the rows that are longer than this."""
+    eval: tuple[Path, ...] = ()
+    """Evaluation files, compared with the training files."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(kw_only=True)
+class ShowConfig:
+    """Show rows as the model will see them. With --mask, what carries loss is green (or between « and »)."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Files, folders or globs."""
+    tokenizer: Path | None = None
+    """Tokenizer folder or file."""
+    model: str | None = None
+    """Model whose tokenizer is used."""
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 3
+    """Rows to show."""
+    mask: bool = False
+    """Mark the tokens that carry loss."""
+    train_on: Literal["all", "last", "flags"] = "all"
+    """Assistant turns that carry loss: all, the last one, or those flagged in the data."""
+    json: bool = False
+    """Print the rows as JSON, with ids and mask."""
+
+
+@dataclass(kw_only=True)
+class SplitConfig:
+    """Write train and eval files into a new folder. Deterministic; equal rows never stand on both sides."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Files, folders or globs."""
+    out: Path
+    """Folder to make."""
+    eval_fraction: float = 0.1
+    """Share of the rows held out."""
+    seed: int = 0
+    """Another seed holds out other rows."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(kw_only=True)
+class StatsConfig:
+    """Count rows, bytes, characters, words, scripts and, with a tokenizer, tokens."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Files, folders or globs."""
+    tokenizer: Path | None = None
+    """Tokenizer folder or file."""
+    model: str | None = None
+    """Model whose tokenizer is used."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+def usage() -> str:
+    """The text of `seodang data --help`."""
+    lines = [f"  {verb:<6} {line}" for verb, line in VERBS.items()]
+    return "\n".join(["usage: seodang data VERB FILE... [options]        seodang data VERB --help", "", *lines])
+
+
+def main(argv: list[str]) -> int:
+    """Run one of the data verbs; returns the exit code."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    verb, rest = argv[0], argv[1:]
+    table: dict[str, tuple[type, Callable[[Any], int]]] = {
+        "check": (CheckConfig, _check),
+        "show": (ShowConfig, _show),
+        "split": (SplitConfig, _split),
+        "stats": (StatsConfig, _stats),
+    }
+    if verb not in table:
+        raise UsageError(f"unknown verb 'data {verb}'", "there is no such command", suggest(verb, VERBS))
+    config_class, run = table[verb]
+    config = parse(config_class, rest, f"seodang data {verb}")
+    if not config.files:
+        raise UsageError(f"seodang data {verb}: no files", "nothing to look at", f"seodang data {verb} FILE...")
+    return run(config)
+
+
+def _check(config: CheckConfig) -> int:
+    from seodang.data.check import check, report_lines
+
+    result = check(
+        config.files,
+        tokenizer=_tokenizer(config.tokenizer, config.model),
+        max_length=config.max_length,
+        eval_files=config.eval,
+    )
+    print_result(result, config.json, report_lines(result))
+    return 0 if result["passed"] else 3
+
+
+def _show(config: ShowConfig) -> int:
+    from seodang.data.show import plain_lines, print_colours, show
+
+    tokenizer = _tokenizer(config.tokenizer, config.model)
+    if config.mask and tokenizer is None:
+        raise UsageError("--mask needs a tokenizer", "loss is on tokens", "add --tokenizer DIR or --model DIR")
+    rows = show(config.files, tokenizer, n=config.n, train=config.train_on)
+    if config.json:
+        print_result(list(rows), True, "")
+        return 0
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for row in rows:
+        if colours:
+            print_colours(row, config.mask)
+        else:
+            print("\n".join(plain_lines(row, config.mask)))
+    return 0
+
+
+def _split(config: SplitConfig) -> int:
+    from seodang.data.corpus import split
+
+    result = split(config.files, config.out, eval_fraction=config.eval_fraction, seed=config.seed)
+    print_result(result, config.json, [f"{part['file']}: {part['rows']:,} rows" for part in result.values()])
+    return 0
+
+
+def _stats(config: StatsConfig) -> int:
+    from seodang.data.corpus import stats
+
+    result = stats(config.files, _tokenizer(config.tokenizer, config.model))
+    lines = []
+    for entry in result:
+        counts = ", ".join(
+            f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{name.replace('_', ' ')} {value:.3f}"
+            for name, value in entry.items()
+            if isinstance(value, int | float)
+        )
+        scripts = ", ".join(f"{name} {share:.1%}" for name, share in entry["scripts"].items())
+        lines += [f"{entry['file']}: {counts}", f"  {scripts}"]
+    print_result(result, config.json, lines)
+    return 0
+
+
+def _tokenizer(folder: Path | None, model: str | None) -> Any:
+    """The tokenizer of --tokenizer or --model, or None."""
+    if folder is not None and model is not None:
+        raise UsageError("--tokenizer and --model", "both name a tokenizer", "give one of them")
+    if folder is None and model is None:
+        return None
+    name = folder if folder is not None else Path(str(model))
+    if folder is not None or (name / "tokenizer.json").is_file():
+        from seodang.text.tokenizer import Tokenizer
+
+        return Tokenizer.load(name)
+    from seodang.checkpoints.resolve import load_model
+
+    say(f"loading {model} for its tokenizer")
+    tokenizer = load_model(str(model)).tokenizer
+    if tokenizer is None:
+        raise UsageError(f"{model} has no tokenizer", "it holds weights only", "name one with --tokenizer DIR")
+    return tokenizer
