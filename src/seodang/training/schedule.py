@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+Kind = Literal["cosine", "linear", "constant", "wsd"]
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -15,7 +17,7 @@ class Schedule:
     wsd: warm-up, stable, then linear decay over the last `decay_share` of the run (Hu et al. 2024).
     """
 
-    kind: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    kind: Kind = "cosine"
     peak: float = 1e-3
     warmup: float = 0.0
     """Share of the run spent warming up from 0 to the peak."""

@@ -1,0 +1,194 @@
+"""Pre-training: text → token shards → a language model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from seodang.checkpoints.resolve import Loaded, Source, resolve
+from seodang.data.loader import PretrainLoader, evaluation_batches
+from seodang.data.shards import TokenShards, build_shards
+from seodang.data.sources import expand
+from seodang.errors import UsageError
+from seodang.models.families import build_model
+from seodang.models.sizes import published
+from seodang.objectives.language import LanguageModelling
+from seodang.recipes.config import PretrainConfig
+from seodang.recipes.defaults import pretraining
+from seodang.recipes.run import (
+    Machine,
+    RunResult,
+    announce,
+    check_options,
+    describe,
+    load_start,
+    make_plan,
+    open_run,
+    rows_per_forward,
+    sampler,
+    say,
+    set_dropout,
+    train_and_publish,
+)
+from seodang.text.tokenizer import Tokenizer
+from seodang.text.train import train_tokenizer
+from seodang.training.trainer import Summary
+
+EVALUATION_TOKENS = 100_000
+"""Held-out tokens looked at in each evaluation, spread over the held-out part."""
+
+
+def pretrain(config: PretrainConfig) -> RunResult:
+    """Train a causal language model on text files and publish it in `config.out`.
+
+    The model is a published size with fresh weights, or trained weights to continue from. Without a tokenizer of
+    its own or a named one, a byte-level BPE is learned from the data. Raises UsageError and DataError for what
+    the user can mend, FitError (4) when it will not fit, DivergedError (5).
+    """
+    check_options(config)
+    machine = Machine.choose(config)
+    source = resolve(config.model)
+    expand(config.data)  # a missing file is said before anything is made
+    checkpoint = open_run(config, "pretrain", machine.ranks)
+    loaded = _start(config, checkpoint, source, machine)
+    tokenizer = loaded.tokenizer
+    assert tokenizer is not None
+    train, held_out = _shards(config, tokenizer, machine)
+    length = config.max_length or min(loaded.model.config.context_length, 2048)
+    if length > loaded.model.config.context_length:
+        raise UsageError(
+            f"--max-length {length}",
+            f"{config.model} has a context of {loaded.model.config.context_length}",
+            "use a shorter length, or a model with a longer context",
+        )
+    hyper = pretraining(loaded.model.config)
+    batch_tokens = config.batch_tokens or hyper.batch_tokens
+    micro_rows = rows_per_forward(config, length, max(1, batch_tokens // length), machine)
+    loader = PretrainLoader(
+        train,
+        tokens_per_step=batch_tokens,
+        context_length=length,
+        micro_batch_size=micro_rows,
+        seed=config.seed,
+        rank=machine.ranks.rank,
+        world_size=machine.ranks.world_size,
+        document_mask=config.document_mask,
+    )
+    plan = make_plan(config, hyper, loader.steps_per_epoch, {"minutes": 10})
+    facts = describe(loaded, loader, plan, hyper, machine, micro_rows)
+    facts |= {"train_tokens": train.n_tokens, "train_bytes": train.n_bytes, "train_documents": train.n_documents}
+    if machine.ranks.speaks:
+        announce(facts, [*loader.notes, *_describe_data(train, held_out)], config)
+    if config.dry_run:
+        return RunResult(config.out, Summary(), dry_run=True, facts=facts)
+    evaluation = (
+        list(
+            evaluation_batches(
+                held_out,
+                length,
+                micro_rows,
+                document_mask=config.document_mask,
+                max_tokens=EVALUATION_TOKENS,
+            )
+        )
+        if held_out is not None
+        else []
+    )
+    lineage = {
+        "verb": "pretrain",
+        "parent": loaded.lineage,
+        "data": train.meta["files"],
+        "data_fingerprint": train.fingerprint,
+        "plan": facts,
+        "seed": config.seed,
+    }
+    summary = train_and_publish(
+        config,
+        loaded,
+        loader,
+        LanguageModelling(),
+        plan,
+        hyper,
+        machine,
+        evaluation=evaluation,
+        lineage=lineage,
+        sample=sampler(loaded.model, tokenizer, _beginnings(config, tokenizer), config.seed),
+        checkpoint=checkpoint,
+    )
+    return RunResult(config.out, summary, facts=facts)
+
+
+def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, machine: Machine) -> Loaded:
+    """The model and tokenizer to train: from the checkpoint, from trained weights, or fresh at a published size."""
+    if checkpoint is not None:
+        return load_start(config, checkpoint)
+    if source.kind != "size":
+        loaded = load_start(config, None, from_scratch=config.from_scratch, seed=config.seed)
+        if loaded.tokenizer is None:
+            raise UsageError(f"{config.model} has no tokenizer", "text cannot be encoded", "add its tokenizer files")
+        if config.tokenizer is not None:
+            named = Tokenizer.load(Path(config.tokenizer)).fingerprint()
+            if named != loaded.tokenizer.fingerprint():
+                raise UsageError(
+                    f"--tokenizer {config.tokenizer}",
+                    "a trained model keeps the tokenizer it was trained with",
+                    "leave the option out, or train a published size from scratch",
+                )
+        return loaded
+    tokenizer = _tokenizer(config, machine)
+    sizes = published(config.model)
+    length = max(config.max_length or 0, sizes.context_length)
+    model_config = replace(sizes, vocab_size=tokenizer.vocab_size, context_length=length)
+    model = build_model(model_config)
+    model.init_weights(torch.Generator().manual_seed(config.seed))
+    if config.dropout is not None:
+        set_dropout(model, config.dropout)
+    lineage = {"model": config.model, "path": None, "from_scratch": True}
+    return Loaded(model, tokenizer, {}, source, lineage)
+
+
+def _tokenizer(config: PretrainConfig, machine: Machine) -> Tokenizer:
+    """The named tokenizer, or a byte-level BPE learned from the data, sized by the amount of text."""
+    if config.tokenizer is not None:
+        return Tokenizer.load(Path(config.tokenizer))
+    files = expand(config.data)
+    n_bytes = sum(file.stat().st_size for file in files)
+    by_data = max(512, n_bytes // 500 // 64 * 64)  # about 500 bytes of text for every entry
+    vocab_size = config.vocab_size or min(published(config.model).vocab_size, by_data)
+    if machine.ranks.speaks and not config.quiet:
+        say(f"tokenizer  learning a byte-level BPE of {vocab_size:,} entries from {n_bytes / 1e6:.1f} MB")
+    return train_tokenizer(files, kind="bpe", vocab_size=vocab_size)
+
+
+def _shards(config: PretrainConfig, tokenizer: Tokenizer, machine: Machine) -> tuple[TokenShards, TokenShards | None]:
+    """Training and held-out token streams. With several processes rank 0 encodes and the others wait and read."""
+    shards = {}
+    wanted = {"train": config.data, "eval": config.eval} if config.eval else {"train": config.data}
+    for turn in (True, False):
+        if machine.ranks.speaks == turn:
+            for name, files in wanted.items():
+                shards[name] = build_shards(files, tokenizer, config.out / "shards" / name)
+        machine.ranks.barrier()
+    if config.eval:
+        return shards["train"], shards["eval"]
+    if not config.eval_fraction:
+        return shards["train"], None
+    return shards["train"].split(config.eval_fraction, seed=config.seed)
+
+
+def _beginnings(config: PretrainConfig, tokenizer: Tokenizer) -> dict[str, list[int]]:
+    """The --sample prompts as ids; an empty one is the beginning of a document."""
+    start = [tokenizer.end_of_text_id] if tokenizer.end_of_text_id is not None else []
+    return {prompt: tokenizer.encode(prompt) or start for prompt in config.sample}
+
+
+def _describe_data(train: TokenShards, held_out: TokenShards | None) -> list[str]:
+    def line(name: str, shards: TokenShards) -> str:
+        return (
+            f"{name:<10} {shards.n_documents:,} documents, {shards.n_tokens:,} tokens, {shards.n_bytes / 1e6:.2f} MB "
+            f"({shards.n_bytes / max(1, shards.n_tokens):.2f} bytes a token)"
+        )
+
+    return [line("data", train), *([line("held out", held_out)] if held_out is not None else [])]

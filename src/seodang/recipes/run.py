@@ -1,0 +1,348 @@
+"""What all training runs share: choosing the machine, planning, saying what will happen, training, publishing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seodang.checkpoints.huggingface import save_folder, write_model
+from seodang.checkpoints.resolve import Loaded, load_model
+from seodang.checkpoints.training import newest_checkpoint
+from seodang.data.batch import Batch
+from seodang.data.loader import StepLoader
+from seodang.errors import FitError, SeodangError, UsageError
+from seodang.files import atomic_write, make_folder
+from seodang.inference.decode import generate
+from seodang.inference.sampling import Settings
+from seodang.models.cost import n_parameters, training_bytes, training_flops_per_token
+from seodang.models.decoder import Decoder
+from seodang.objectives.loss import Objective
+from seodang.planning.machine import memory
+from seodang.recipes.config import RunConfig
+from seodang.recipes.defaults import Hyperparameters
+from seodang.text.tokenizer import Tokenizer
+from seodang.training.log import duration
+from seodang.training.machine import choose_device, choose_dtype
+from seodang.training.optimizer import build_optimizer
+from seodang.training.parallel import Ranks, join_ranks
+from seodang.training.schedule import Schedule
+from seodang.training.trainer import Plan, Summary, Trainer
+
+RUN = "run.json"
+"""The resolved options of a run, from which it can be resumed."""
+
+
+@dataclass
+class RunResult:
+    """How a run ended."""
+
+    out: Path
+    summary: Summary
+    dry_run: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What was planned: data, tokens, parameters, batch, memory."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        summary = dataclasses.asdict(self.summary)
+        return {"out": str(self.out), "dry_run": self.dry_run, "plan": self.facts, **summary}
+
+
+@dataclass
+class Machine:
+    """Where a run computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    ranks: Ranks
+
+    @classmethod
+    def choose(cls, config: RunConfig) -> Machine:
+        """From the options and torchrun's variables."""
+        device = choose_device(config.device)
+        return cls(device, choose_dtype(config.dtype, device), join_ranks(device))
+
+
+def check_options(config: RunConfig) -> None:
+    """Refuse options that cannot be meant, before anything is read or written."""
+    positive = ("steps", "epochs", "minutes", "batch_tokens", "micro_batch", "max_length", "lr", "save_every")
+    for name in (*positive, "eval_every", "keep"):
+        value = getattr(config, name)
+        if value is not None and value <= 0:
+            raise UsageError(f"--{name.replace('_', '-')} {value}", "it must be above 0", "correct the value")
+    for name in ("warmup", "min_lr_ratio", "weight_decay", "grad_clip"):
+        value = getattr(config, name)
+        if value is not None and value < 0:
+            raise UsageError(f"--{name.replace('_', '-')} {value}", "it cannot be negative", "correct the value")
+    if not 0 <= config.eval_fraction < 1:
+        raise UsageError(f"--eval-fraction {config.eval_fraction}", "it is a share", "choose 0 to 0.5")
+    if config.steps is not None and config.epochs is not None:
+        raise UsageError("--steps with --epochs", "both say how long to train", "give one of them")
+    if config.eval and config.eval_fraction != type(config).eval_fraction:
+        say("note: --eval-fraction has no effect beside --eval")
+
+
+def open_run(config: RunConfig, verb: str, ranks: Ranks) -> Path | None:
+    """Make the run folder and write run.json. Returns the checkpoint to resume from, if that was asked for.
+
+    Raises UsageError when the folder holds another model or run, which would be lost.
+    """
+    folder = config.out
+    if config.resume:
+        checkpoint = newest_checkpoint(folder, damaged=lambda error: say(f"passed over: {error.what} ({error.why})"))
+        if checkpoint is None:
+            say(f"{folder} has no whole checkpoint: starting from the beginning")
+        return checkpoint
+    if (folder / "checkpoints").is_dir() or (folder / "config.json").exists():
+        raise UsageError(
+            f"{folder} already holds a run or a model",
+            "it would be overwritten",
+            f"continue it with: seodang resume {folder}, or choose another --out",
+        )
+    if ranks.speaks and not config.dry_run:
+        make_folder(folder)
+        options = {name: _plain(value) for name, value in dataclasses.asdict(config).items() if name != "resume"}
+        atomic_write(folder / RUN, json.dumps({"verb": verb, "options": options}, indent=1, ensure_ascii=False) + "\n")
+    ranks.barrier()
+    return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.resolve())
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def load_start(config: RunConfig, checkpoint: Path | None, **changes: Any) -> Loaded:
+    """The model to train: the checkpoint's when resuming, otherwise the one that --model names."""
+    loaded = load_model(str(checkpoint or config.model), **changes)
+    if config.dropout is not None:
+        set_dropout(loaded.model, config.dropout)
+    return loaded
+
+
+def set_dropout(model: Decoder, probability: float) -> None:
+    """Use one dropout probability everywhere in a built model."""
+    model.config = model.config.with_dropout(probability)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = probability
+        elif hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = probability
+
+
+def rows_per_forward(config: RunConfig, context_length: int, rows_per_step: int, machine: Machine) -> int:
+    """Micro-batch in rows: as asked, or about 8,192 tokens on a CPU and 32,768 on an accelerator."""
+    mine = -(-rows_per_step // machine.ranks.world_size)
+    if config.micro_batch:
+        return min(config.micro_batch, mine)
+    tokens = 8192 if machine.device.type == "cpu" else 32768
+    return max(1, min(mine, tokens // context_length))
+
+
+def make_plan(config: RunConfig, hyper: Hyperparameters, steps_per_epoch: float, default: dict[str, float]) -> Plan:
+    """Lengths, schedule and intervals. `default` is {"epochs": …} or {"minutes": …} when the user gave none."""
+    epochs, minutes = config.epochs, config.minutes
+    if config.steps is None and epochs is None and minutes is None:
+        epochs, minutes = default.get("epochs"), default.get("minutes")
+    steps = config.steps if config.steps is not None else max(1, round(epochs * steps_per_epoch)) if epochs else None
+    warmup = hyper.warmup if config.warmup is None else config.warmup
+    if warmup >= 1:  # in steps; of a run by the clock nobody knows how many there will be
+        warmup = min(warmup / steps, 0.1) if steps and config.warmup is None else warmup / steps if steps else 0.05
+    schedule = Schedule(
+        kind=config.schedule or hyper.schedule,
+        peak=config.lr or hyper.lr,
+        warmup=min(warmup, 1.0),
+        min_ratio=hyper.min_lr_ratio if config.min_lr_ratio is None else config.min_lr_ratio,
+    )
+    return Plan(
+        schedule=schedule,
+        steps=steps,
+        seconds=minutes * 60 if minutes else None,
+        grad_clip=config.grad_clip,
+        save_every=config.save_every,
+        eval_every=config.eval_every,
+        keep=config.keep,
+    )
+
+
+def describe(
+    loaded: Loaded, loader: StepLoader, plan: Plan, hyper: Hyperparameters, machine: Machine, micro_rows: int
+) -> dict[str, Any]:
+    """What will happen, as numbers; `announce` puts it into words. Raises FitError when memory is too small."""
+    config = loaded.model.config
+    needed = training_bytes(config, micro_rows * loader.context_length, low_precision=machine.dtype != torch.float32)
+    flops = training_flops_per_token(config, loader.context_length)
+    facts: dict[str, Any] = {
+        "parameters": n_parameters(config),
+        "vocabulary": config.vocab_size,
+        "context_length": loader.context_length,
+        "tokens_per_step": loader.tokens_per_step,
+        "micro_batch_rows": micro_rows,
+        "accumulation": -(-loader.rows_per_step // (micro_rows * machine.ranks.world_size)),
+        "steps_per_epoch": loader.steps_per_epoch,
+        "steps": plan.steps,
+        "seconds": plan.seconds,
+        "learning_rate": plan.schedule.peak,
+        "schedule": plan.schedule.kind,
+        "weight_decay": hyper.weight_decay,
+        "device": str(machine.device),
+        "dtype": str(machine.dtype).removeprefix("torch."),
+        "processes": machine.ranks.world_size,
+        "memory_bytes": needed,
+        "flops_per_token": flops,
+    }
+    if plan.steps is not None:
+        rate = _matmul_flops_per_second(machine) * 0.4  # small models reach about this share of the matmul rate
+        facts["estimated_seconds"] = plan.steps * loader.tokens_per_step * flops / rate / machine.ranks.world_size
+    available = memory()
+    if machine.device.type == "cpu" and available is not None and needed > available.available_bytes:
+        raise FitError(
+            f"training {facts['parameters']:,} parameters needs about {needed / 1e9:.1f} GB",
+            f"{available.available_bytes / 1e9:.1f} GB are free",
+            "use a smaller --model, --micro-batch or --max-length",
+        )
+    return facts
+
+
+def _matmul_flops_per_second(machine: Machine, size: int = 1024) -> float:
+    a = torch.randn(size, size, device=machine.device, dtype=machine.dtype)
+    best = float("inf")
+    for _ in range(4):
+        start = time.perf_counter()
+        (a @ a).sum().item()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def announce(facts: dict[str, Any], lines: Sequence[str], config: RunConfig) -> None:
+    """Before step 1: what will happen, on stderr."""
+    if config.quiet:
+        return
+    length = f"{facts['steps']:,} steps" if facts["steps"] else ""
+    clock = f"{facts['seconds'] / 60:g} minutes" if facts["seconds"] else ""
+    estimate = f", about {duration(facts['estimated_seconds'])}" if "estimated_seconds" in facts else ""
+    epochs = f" ({facts['steps'] / facts['steps_per_epoch']:.2f} epochs)" if facts["steps"] else ""
+    for line in (
+        *lines,
+        f"model      {config.model}: {facts['parameters']:,} parameters, vocabulary {facts['vocabulary']:,}, "
+        f"context {facts['context_length']:,}",
+        f"batch      {facts['tokens_per_step']:,} tokens a step: {facts['micro_batch_rows']} rows at a time, "
+        f"{facts['accumulation']} times, {facts['processes']} process{'es' if facts['processes'] > 1 else ''}",
+        f"length     {' or '.join(part for part in (length, clock) if part)}{epochs}{estimate}",
+        f"optimiser  AdamW, {facts['schedule']} to a peak of {facts['learning_rate']:.2e}, "
+        f"weight decay {facts['weight_decay']:g}",
+        f"machine    {facts['device']}, {facts['dtype']}, about {facts['memory_bytes'] / 1e9:.2f} GB",
+    ):
+        say(line)
+
+
+def train_and_publish(
+    config: RunConfig,
+    loaded: Loaded,
+    loader: StepLoader,
+    objective: Objective,
+    plan: Plan,
+    hyper: Hyperparameters,
+    machine: Machine,
+    *,
+    evaluation: Sequence[Batch],
+    lineage: dict[str, Any],
+    sample: Callable[[], list[dict[str, Any]]] | None,
+    checkpoint: Path | None,
+) -> Summary:
+    """Run the trainer; when it comes to its end, publish the model folder in --out."""
+    model, tokenizer = loaded.model, loaded.tokenizer
+    model.to(machine.device)
+    betas = (hyper.betas[0], config.beta2 or hyper.betas[1])
+    decay = hyper.weight_decay if config.weight_decay is None else config.weight_decay
+    optimizer = build_optimizer(model, lr=plan.schedule.peak, weight_decay=decay, betas=betas)
+
+    def write(folder: Path) -> None:
+        write_model(folder, model, tokenizer, generation=loaded.generation, metadata=lineage)
+
+    trainer = Trainer(
+        model=compiled(model) if config.compile else model,
+        objective=objective,
+        loader=loader,
+        optimizer=optimizer,
+        plan=plan,
+        out=config.out,
+        write_model=write,
+        device=machine.device,
+        dtype=machine.dtype,
+        evaluation=evaluation,
+        sample=sample,
+        ranks=machine.ranks,
+        quiet=config.quiet,
+        tensorboard=config.tensorboard,
+    )
+    torch.manual_seed(config.seed)
+    if checkpoint is not None:
+        trainer.resume()
+        say(f"resumed from {checkpoint} at step {trainer.summary.steps}")
+    summary = trainer.fit()
+    if machine.ranks.speaks and not summary.interrupted:
+        model.eval()
+        save_folder(config.out, model, tokenizer, generation=loaded.generation, metadata=lineage)
+    machine.ranks.barrier()
+    return summary
+
+
+def compiled(model: Decoder) -> Decoder:
+    """`model` with its forward pass compiled, or as it is, with a remark, where no compiler works."""
+    try:
+        model.compile()
+        probe = torch.zeros(1, 8, dtype=torch.long, device=model.embed.weight.device)
+        with torch.no_grad():
+            model(probe)
+    except Exception as error:  # whatever breaks in a compiler, training can go on without it
+        say(f"note: torch.compile does not work here ({type(error).__name__}); going on without it")
+        model._compiled_call_impl = None  # type: ignore[assignment]
+    return model
+
+
+def sampler(
+    model: Decoder, tokenizer: Tokenizer, prompts: dict[str, list[int]], seed: int
+) -> Callable[[], list[dict[str, Any]]] | None:
+    """A function that continues the prompts (text → ids), greedily and at temperature 0.8, for samples.jsonl."""
+    if not prompts:
+        return None
+    room = max(1, model.config.context_length // 2)
+    encoded = [ids[-room:] for ids in prompts.values()]
+    stop = tuple(end for end in (tokenizer.end_of_text_id, tokenizer.end_of_turn_id) if end is not None)
+
+    def sample() -> list[dict[str, Any]]:
+        rows = []
+        for temperature in (0.0, 0.8):
+            settings = Settings(max_new_tokens=min(80, room), temperature=temperature, seed=seed, stop_ids=stop)
+            for prompt, result in zip(prompts, generate(model, encoded, settings), strict=True):
+                text = tokenizer.decode(result.tokens, skip_special=True)
+                rows.append({"prompt": prompt, "temperature": temperature, "text": text})
+        return rows
+
+    return sample
+
+
+def say(message: str) -> None:
+    """Remarks go to stderr; stdout is for results."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def read_run(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The verb and the options of a run folder. Raises SeodangError when it is none."""
+    try:
+        stored = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        return stored["verb"], stored["options"]
+    except FileNotFoundError:
+        raise UsageError(f"{folder} is not a run", f"it has no {RUN}", "give the --out folder of a run") from None
+    except (ValueError, KeyError):
+        raise SeodangError(f"{folder / RUN} is damaged", "it is not what was written", "start the run anew") from None

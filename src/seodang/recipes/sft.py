@@ -1,0 +1,134 @@
+"""Instruction tuning: dialogues → a model that answers. Only answers carry loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from seodang.checkpoints.resolve import Loaded, resolve
+from seodang.data.examples import Example, Report, tokenize_conversations
+from seodang.data.formats import Message
+from seodang.data.loader import SFTLoader, example_batches, permutation
+from seodang.data.readers import read_rows
+from seodang.data.sources import expand
+from seodang.errors import UsageError
+from seodang.objectives.language import LanguageModelling
+from seodang.recipes.config import SFTConfig
+from seodang.recipes.defaults import instruction_tuning
+from seodang.recipes.run import (
+    Machine,
+    RunResult,
+    announce,
+    check_options,
+    describe,
+    load_start,
+    make_plan,
+    open_run,
+    rows_per_forward,
+    sampler,
+    train_and_publish,
+)
+from seodang.text.chat import render
+from seodang.text.tokenizer import Tokenizer
+from seodang.training.trainer import Summary
+
+
+def sft(config: SFTConfig) -> RunResult:
+    """Train a model on questions and answers or dialogues and publish it in `config.out`.
+
+    Rows of any known format (data/formats.py); rows are packed, and no attention crosses from one into another.
+    Raises UsageError and DataError (file:row) for what the user can mend, FitError (4), DivergedError (5).
+    """
+    check_options(config)
+    machine = Machine.choose(config)
+    resolve(config.model)
+    expand(config.data)  # what is missing is said before anything is made
+    checkpoint = open_run(config, "sft", machine.ranks)
+    loaded = load_start(config, checkpoint)
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        raise UsageError(f"{config.model} has no tokenizer", "text cannot be encoded", "add its tokenizer files")
+    context = loaded.model.config.context_length
+    length = config.max_length or min(context, 2048)
+    if length > context:
+        raise UsageError(f"--max-length {length}", f"{config.model} has a context of {context}", "use a shorter length")
+    train, held_out, report = _examples(config, loaded, length)
+    hyper = instruction_tuning(loaded.model.config)
+    batch_tokens = config.batch_tokens or hyper.batch_tokens
+    # no row of the data may be longer than a packed row, and a packed row need not be longer than a step
+    row_length = max(report.longest - 1, min(length, batch_tokens))
+    micro_rows = rows_per_forward(config, row_length, max(1, batch_tokens // row_length), machine)
+    pad_id = tokenizer.pad_id if tokenizer.pad_id is not None else 0
+    loader = SFTLoader(
+        train,
+        tokens_per_step=max(batch_tokens, row_length),
+        context_length=row_length,
+        micro_batch_size=micro_rows,
+        seed=config.seed,
+        rank=machine.ranks.rank,
+        world_size=machine.ranks.world_size,
+        pad_id=pad_id,
+    )
+    plan = make_plan(config, hyper, loader.steps_per_epoch, {"epochs": 3})
+    facts = describe(loaded, loader, plan, hyper, machine, micro_rows)
+    facts |= {"rows": len(train), "held_out_rows": len(held_out), "dropped_rows": report.lost}
+    if machine.ranks.speaks:
+        lines = [f"data       {line}" for line in report.lines()]
+        announce(facts, [*lines, f"held out   {len(held_out):,} rows", *loader.notes], config)
+    if config.dry_run:
+        return RunResult(config.out, Summary(), dry_run=True, facts=facts)
+    lineage = {
+        "verb": "sft",
+        "parent": loaded.lineage,
+        "data": [str(path) for path in config.data],
+        "data_fingerprint": loader.fingerprint,
+        "plan": facts,
+        "seed": config.seed,
+    }
+    summary = train_and_publish(
+        config,
+        loaded,
+        loader,
+        LanguageModelling(),
+        plan,
+        hyper,
+        machine,
+        evaluation=list(example_batches(held_out, row_length, micro_rows, pad_id=pad_id)) if held_out else [],
+        lineage=lineage,
+        sample=sampler(loaded.model, tokenizer, _questions(config, tokenizer), config.seed),
+        checkpoint=checkpoint,
+    )
+    return RunResult(config.out, summary, facts=facts)
+
+
+def _examples(config: SFTConfig, loaded: Loaded, length: int) -> tuple[list[Example], list[Example], Report]:
+    """Training examples, held-out examples, and what became of the training files' rows."""
+
+    def read(files: Iterable[Path]) -> tuple[list[Example], Report]:
+        return tokenize_conversations(
+            read_rows(files),
+            loaded.tokenizer,
+            max_length=length + 1,  # an example of L tokens takes L - 1 positions
+            train=config.train_on,
+            too_long=config.too_long,
+            max_lost=config.max_lost,
+            system=config.system,
+        )
+
+    examples, report = read(config.data)
+    if config.eval:
+        return examples, read(config.eval)[0], report
+    n_held = round(config.eval_fraction * len(examples)) if len(examples) > 1 else 0
+    order = permutation(len(examples), config.seed)
+    held = {int(i) for i in order[:n_held]}
+    train = [example for i, example in enumerate(examples) if i not in held]
+    return train, [examples[i] for i in sorted(held)], report
+
+
+def _questions(config: SFTConfig, tokenizer: Tokenizer) -> dict[str, list[int]]:
+    """The --sample prompts as first turns of a chat."""
+    system: list[Message] = [{"role": "system", "content": config.system}] if config.system else []
+    return {
+        prompt: render(tokenizer, [*system, {"role": "user", "content": prompt}], add_generation_prompt=True)
+        for prompt in config.sample
+    }

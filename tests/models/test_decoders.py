@@ -1,0 +1,202 @@
+"""One battery for every decoder: packed = alone, cached = uncached, padded = alone, causality, initialisation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from seodang.data.batch import Batch
+from seodang.errors import FitError, UsageError
+from seodang.models.cache import KVCache
+from seodang.models.config import ModelConfig, RoPE
+from seodang.models.cost import n_matmul_parameters, n_parameters, training_flops_per_token
+from seodang.models.families import FAMILIES, build_model
+from seodang.models.sizes import SIZES, published
+from seodang.objectives.language import LanguageModelling
+from tests.training.helpers import tiny
+
+NAMES = ["gpt1-mini", "gpt2-mini", "llama-mini"]
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def _ids(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 40, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_every_family_is_in_the_battery() -> None:
+    assert {SIZES[name].family for name in NAMES} == set(FAMILIES)
+
+
+@torch.no_grad()
+def test_packed_equals_alone(name: str) -> None:
+    model = tiny(name).eval()
+    first, second = _ids(1, 5, seed=1), _ids(1, 7, seed=2)
+    packed = model(
+        torch.cat((first, second), dim=1),
+        positions=torch.tensor([[*range(5), *range(7)]]),
+        documents=torch.tensor([[0] * 5 + [1] * 7]),
+    )
+    torch.testing.assert_close(packed[:, :5], model(first), rtol=0, atol=1e-5)
+    torch.testing.assert_close(packed[:, 5:], model(second), rtol=0, atol=1e-5)
+
+
+def test_packed_gradients_equal_alone(name: str) -> None:
+    first, second = _ids(1, 5, seed=1), _ids(1, 7, seed=2)
+    objective = LanguageModelling()
+
+    def shifted(ids: torch.Tensor) -> torch.Tensor:
+        return torch.cat((ids[:, 1:], torch.full((1, 1), -100)), dim=1)
+
+    alone, packed = tiny(name), tiny(name)
+    for ids in (first, second):
+        objective(alone, Batch(ids, shifted(ids))).total({"language": 10.0}).backward()
+    batch = Batch(
+        torch.cat((first, second), dim=1),
+        torch.cat((shifted(first), shifted(second)), dim=1),
+        documents=torch.tensor([[0] * 5 + [1] * 7]),
+        positions=torch.tensor([[*range(5), *range(7)]]),
+    )
+    objective(packed, batch).total({"language": 10.0}).backward()
+    for p, q in zip(alone.parameters(), packed.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cuts", [(1,) * 14, (6, 1, 1, 6), (3, 11)])
+def test_cached_equals_uncached(name: str, cuts: tuple[int, ...]) -> None:
+    model = tiny(name).eval()
+    ids = _ids(2, 14)
+    whole = model(ids)
+    cache = KVCache(model.config, batch=2, capacity=14)
+    pieces, at = [], 0
+    for size in cuts:
+        pieces.append(model(ids[:, at : at + size], cache=cache))
+        cache.advance(size)
+        at += size
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_left_padding_changes_nothing(name: str) -> None:
+    model = tiny(name).eval()
+    ids = _ids(1, 9)
+    padded = torch.cat((torch.full((1, 4), 39), ids), dim=1)
+    mask = torch.tensor([[False] * 4 + [True] * 9])
+    found = model(padded, mask=mask)
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found[:, 4:], model(ids), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_future_is_not_seen(name: str) -> None:
+    model = tiny(name).eval()
+    ids = _ids(1, 10)
+    other = ids.clone()
+    other[0, 6:] = (other[0, 6:] + 1) % 40
+    a, b = model(ids), model(other)
+    torch.testing.assert_close(a[:, :6], b[:, :6], rtol=0, atol=1e-6)
+    assert (a[:, 6:] - b[:, 6:]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_a_cache_can_be_cut_and_reordered(name: str) -> None:
+    model = tiny(name).eval()
+    ids = _ids(2, 8)
+    cache = KVCache(model.config, batch=2, capacity=12)
+    model(ids, cache=cache)
+    cache.advance(8)
+    cache.truncate(5)
+    cache.select(torch.tensor([1, 1]))
+    found = model(ids[1:, 5:].expand(2, -1), cache=cache)
+    expected = model(ids[1:])[:, 5:]
+    torch.testing.assert_close(found, expected.expand(2, -1, -1), rtol=0, atol=1e-5)
+
+
+def test_a_full_cache_says_so() -> None:
+    model = tiny()
+    cache = KVCache(model.config, batch=1, capacity=4)
+    with pytest.raises(FitError, match="holds 4 tokens"):
+        model(_ids(1, 5), cache=cache)
+
+
+def test_beyond_the_learned_positions_is_an_error() -> None:
+    with pytest.raises(FitError, match="learned positions"):
+        tiny("gpt2-mini")(_ids(1, 17))
+
+
+@torch.no_grad()
+def test_rotary_positions_go_beyond_the_context() -> None:
+    assert torch.isfinite(tiny("llama-mini").eval()(_ids(1, 40))).all()
+
+
+def test_initialisation_is_the_papers() -> None:
+    config = published("gpt2-mini", n_layers=8, d_model=256, n_heads=4, d_head=64, d_ff=1024)
+    model = build_model(config)
+    model.init_weights(torch.Generator().manual_seed(0))
+    state = model.state_dict()
+    assert state["embed.weight"].std().item() == pytest.approx(0.02, rel=0.02)
+    assert state["layers.3.attention.qkv.weight"].std().item() == pytest.approx(0.02, rel=0.02)
+    for part in ("attention.out", "mlp.down"):  # 1/√N with N = 2 · 8 residual sums
+        assert state[f"layers.3.{part}.weight"].std().item() == pytest.approx(0.02 / 4, rel=0.02)
+    assert not state["layers.0.mlp.up.bias"].any() and bool((state["norm.weight"] == 1).all())
+    # an untrained model knows nothing: about ln V nats a token
+    logits = model.logits(model(torch.randint(0, 8192, (2, 64))))
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.randint(0, 8192, (128,)))
+    assert loss.item() == pytest.approx(math.log(8192), abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters"),
+    [
+        ("gpt1", 116_534_784),
+        ("gpt2", 124_439_808),
+        ("gpt2-medium", 354_823_168),
+        ("gpt2-large", 774_030_080),
+        ("gpt2-xl", 1_557_611_200),
+        ("llama-7b", 6_738_415_616),
+        ("llama2-70b", 68_976_648_192),
+        ("llama3.1-8b", 8_030_261_248),
+        ("smollm2-135m", 134_515_008),
+        ("tinyllama-1.1b", 1_100_048_384),
+    ],
+)
+def test_published_sizes_have_the_released_number_of_parameters(size: str, parameters: int) -> None:
+    assert n_parameters(SIZES[size]) == parameters
+
+
+def test_flops_by_hand() -> None:
+    config = published("gpt2")
+    matrices = 12 * (768 * 2304 + 768 * 768 + 2 * 768 * 3072) + 50257 * 768
+    assert n_matmul_parameters(config) == matrices
+    assert training_flops_per_token(config, 1024) == 6 * matrices + 12 * 12 * 768 * 1024
+    # GPT-2 124M at T = 1024 is quoted as 0.855 to 0.860 GFLOP a token
+    assert 0.854e9 < training_flops_per_token(config, 1024) < 0.861e9
+
+
+def test_config_refuses_what_cannot_be() -> None:
+    sizes = {"family": "llama", "vocab_size": 10, "context_length": 8, "d_model": 12, "n_layers": 1}
+    with pytest.raises(UsageError, match="n_heads = 5"):
+        ModelConfig(**sizes, n_heads=5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="n_kv_heads"):
+        ModelConfig(**sizes, n_heads=4, n_kv_heads=3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="d_head"):
+        ModelConfig(**sizes, n_heads=4, rope=RoPE())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="did you mean 'd_model'"):
+        ModelConfig.from_dict({**sizes, "n_heads": 4, "d_modle": 12})
+
+
+def test_unknown_size_names_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        published("gpt2-midium")
+    assert "gpt2-medium" in caught.value.fix
+
+
+def test_config_survives_json() -> None:
+    for config in SIZES.values():
+        assert ModelConfig.from_dict(config.to_dict()) == config

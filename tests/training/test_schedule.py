@@ -1,0 +1,33 @@
+"""Schedules at points worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from seodang.training.schedule import Schedule
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "expected"),
+    [
+        ("cosine", 0.05, 0.5),  # half of the warm-up
+        ("cosine", 0.1, 1.0),
+        ("cosine", 0.55, 0.55),  # half-way down: the mean of 1 and 0.1
+        ("cosine", 1.0, 0.1),
+        ("linear", 0.55, 0.55),
+        ("linear", 1.0, 0.1),
+        ("constant", 0.9, 1.0),
+        ("wsd", 0.8, 1.0),
+        ("wsd", 0.9, 0.55),
+        ("wsd", 1.0, 0.1),
+    ],
+)
+def test_learning_rate(kind: str, at: float, expected: float) -> None:
+    schedule = Schedule(kind=kind, peak=1.0, warmup=0.1, min_ratio=0.1)  # type: ignore[arg-type]
+    assert schedule.learning_rate(at) == pytest.approx(expected)
+
+
+def test_no_warmup_starts_at_the_peak_and_stays_in_range() -> None:
+    schedule = Schedule(kind="cosine", peak=2.0, warmup=0.0, min_ratio=0.0)
+    assert schedule.learning_rate(0.0) == pytest.approx(2.0)
+    assert schedule.learning_rate(1.5) == pytest.approx(0.0)
