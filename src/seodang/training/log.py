@@ -7,9 +7,11 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+
+from seodang.files import make_folder
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -36,10 +38,11 @@ class RunLog:
 
     def __init__(self, folder: Path, *, quiet: bool = False, tensorboard: bool = False, after_step: int = 0) -> None:
         """Open metrics.jsonl and samples.jsonl; rows behind `after_step`, where a run is resumed, are dropped."""
-        self._streams = {}
+        self.folder = make_folder(folder)
+        self._streams: dict[str, IO[str]] = {}
         for name in ("metrics.jsonl", "samples.jsonl"):
             kept = [row for row in read_rows(folder / name) if row["step"] <= after_step] if after_step else []
-            self._streams[name] = open(folder / name, "w", encoding="utf-8")
+            (folder / name).unlink(missing_ok=True)
             for row in kept:
                 self._write(name, row)
         self.quiet, self._live, self._last_line = quiet, sys.stderr.isatty(), -math.inf
@@ -48,6 +51,8 @@ class RunLog:
     def _write(self, name: str, row: dict[str, Any]) -> None:
         # JSON has no NaN: an unknown number is null
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        if name not in self._streams:
+            self._streams[name] = open(self.folder / name, "a", encoding="utf-8")
         self._streams[name].write(json.dumps(clean, ensure_ascii=False) + "\n")
         self._streams[name].flush()
 

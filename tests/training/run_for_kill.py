@@ -1,0 +1,74 @@
+"""A small training run in a process of its own, to be killed at any moment: `python -m tests.training.run_for_kill OUT N`.
+
+Prints one line a step, so that the killer knows how far it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from seodang.checkpoints.training import newest_checkpoint
+from seodang.data.batch import Batch
+from seodang.objectives.language import LanguageModelling
+from seodang.training.optimizer import build_optimizer
+from seodang.training.schedule import Schedule
+from seodang.training.trainer import Plan, Trainer
+from tests.training.helpers import CPU, cut, ragged_batch, tiny
+
+
+class CountingLoader:
+    """Step n is a function of n: 4 micro-batches of 2 rows."""
+
+    def __init__(self) -> None:
+        self.step = 0
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        while True:
+            self.step += 1
+            print("step", self.step, flush=True)
+            yield cut(ragged_batch(seed=self.step), 2)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+
+
+def build(out: Path, steps: int, save_every: int, loader: Any = None, **changes: Any) -> Trainer:
+    """A trainer of a tiny model with dropout, whose random state matters."""
+    model = tiny(attention_dropout=0.1, residual_dropout=0.1, embedding_dropout=0.1)
+    checkpoint = newest_checkpoint(out)
+    if checkpoint is not None:
+        model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+
+    def write(folder: Path) -> None:
+        save_file(model.state_dict(), folder / "model.safetensors")
+
+    trainer = Trainer(
+        model=model,
+        objective=LanguageModelling(),
+        loader=loader or CountingLoader(),
+        optimizer=build_optimizer(model, lr=1e-2, weight_decay=0.1),
+        plan=Plan(Schedule(peak=1e-2, warmup=0.1), steps=steps, save_every=save_every, **changes),
+        out=out,
+        write_model=write,
+        device=CPU,
+        evaluation=cut(ragged_batch(seed=999), 4),
+        quiet=True,
+    )
+    torch.manual_seed(7)
+    trainer.resume()
+    return trainer
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    summary = build(Path(sys.argv[1]), int(sys.argv[2]), save_every=1).fit()
+    print("interrupted" if summary.interrupted else "done", flush=True)
