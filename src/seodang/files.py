@@ -61,7 +61,7 @@ def atomic_write(path: Path | str, data: bytes | str) -> None:
         os.replace(temporary, path)
         fsync_path(path.parent)
     except OSError as error:
-        raise _disk_error(path, error) from error
+        raise disk_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -91,7 +91,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
-        raise _disk_error(path, error) from error
+        raise disk_error(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -163,7 +163,8 @@ def require_free_space(path: Path, n_bytes: int) -> None:
         )
 
 
-def _disk_error(path: Path, error: OSError) -> SeodangError:
+def disk_error(path: Path, error: OSError) -> SeodangError:
+    """What to tell the user when `path` could not be written: FitError for a full disk."""
     reason = error.strerror or str(error)
     if error.errno == 28:  # ENOSPC
         return FitError(f"{path} was not written", "the disk is full", "free some space, or choose another disk")

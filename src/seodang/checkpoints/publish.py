@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seodang.errors import DataError
-from seodang.files import MANIFEST, atomic_folder, fsync_path, make_folder, remove_leftovers, write_manifest
+from seodang.files import (
+    MANIFEST,
+    atomic_folder,
+    disk_error,
+    fsync_path,
+    make_folder,
+    remove_leftovers,
+    write_manifest,
+)
 
 SEODANG = "seodang.json"
 """Our own entry of a model folder. A folder that has it and has no manifest was being written when it stopped."""
@@ -55,6 +63,8 @@ def publish_folder(folder: Path) -> Iterator[Path]:
         for file in stage.iterdir():
             fsync_path(file)
         _move_in(stage, folder)
+    except OSError as error:
+        raise disk_error(folder, error) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

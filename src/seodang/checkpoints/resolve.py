@@ -213,11 +213,11 @@ def _load(
         file = GGUFFile(source.path)
         tokenizer = file.tokenizer()
         check_tokenizer(tokenizer, file.config.vocab_size, source.path)
-        model = assemble(file.config, file.tensors(), origin=source.path, dtype=dtype, device=device)
+        model = assemble(file.config, file.tensors(), origin=source.path, dtype=dtype, device=device, owned=True)
         return model, tokenizer, file.generation()
     if source.kind == "llama2c":
         header = read_header(source.path)
-        model = assemble(header.config, header.tensors(), origin=source.path, dtype=dtype, device=device)
+        model = assemble(header.config, header.tensors(), origin=source.path, dtype=dtype, device=device, owned=True)
         tokenizer = find_tokenizer(source.path, header.config.vocab_size)
         return model, tokenizer, dict(header.generation)
     return load_folder(source.path, dtype=dtype, device=device)

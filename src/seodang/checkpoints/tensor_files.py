@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -85,9 +86,10 @@ class Tensors:
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: int) -> None:
-    """Write `tensors` as one file, or as shards of at most `max_shard_bytes` (a larger tensor gets its own)."""
-    from safetensors.torch import save_file
+    """Write `tensors` as one file, or as shards of at most `max_shard_bytes` (a larger tensor gets its own).
 
+    Raises OSError when the disk does not take it.
+    """
     shards: list[dict[str, Tensor]] = [{}]
     filled = 0
     for name, tensor in tensors.items():
@@ -98,17 +100,28 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: 
         shards[-1][name] = tensor
         filled += size
     if len(shards) == 1:
-        save_file(shards[0], folder / SINGLE, metadata={"format": "pt"})
+        _save(shards[0], folder / SINGLE)
         return
     table: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file(shard, folder / name, metadata={"format": "pt"})
+        _save(shard, folder / name)
         table |= dict.fromkeys(shard, name)
     total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     parameters = sum(tensor.numel() for tensor in tensors.values())
     index = {"metadata": {"total_parameters": parameters, "total_size": total}, "weight_map": table}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _save(tensors: dict[str, Tensor], file: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # its own name for an OSError
+        full = "No space left" in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
 def _open(file: Path) -> Any:

@@ -34,10 +34,12 @@ def assemble(
     origin: object,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    owned: bool = False,
 ) -> Decoder:
     """Build `config`'s model without memory and give it `tensors` (our name, value), in evaluation mode.
 
-    dtype: that of the weights; None is float32, in which training keeps them. Raises DataError, naming the
+    dtype: that of the weights; None is float32, in which training keeps them. owned: nothing else uses the
+    tensors' memory; otherwise they are copied, as memory mapped from a file changes with it. Raises DataError, naming the
     tensor and `origin`, when one is missing, left over or of the wrong shape.
     """
     model = build_model(config, "meta")
@@ -47,8 +49,10 @@ def assemble(
         if name not in shapes:
             raise DataError(f"{origin} has an unexpected tensor {name}", "the config has no place for it", _COPY_AGAIN)
         check_shape(name, tuple(tensor.shape), shapes[name], origin)
-        # a copy of its own: memory mapped from the file may be unaligned, and would change with the file
-        state[name] = torch.empty(tensor.shape, dtype=dtype or torch.float32, device=device).copy_(tensor)
+        if owned:
+            state[name] = tensor.to(device=device, dtype=dtype or torch.float32).contiguous()
+        else:
+            state[name] = torch.empty(tensor.shape, dtype=dtype or torch.float32, device=device).copy_(tensor)
     missing = sorted(set(shapes) - set(state))
     if missing:
         raise DataError(f"{origin} lacks {_list(missing)}", "the config asks for it", _COPY_AGAIN)

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seodang.models.decoder import Decoder
+from tests.checkpoints.files import tiny
+
+
+@pytest.fixture
+def gpt2() -> Decoder:
+    return tiny("gpt2")
+
+
+@pytest.fixture
+def llama() -> Decoder:
+    return tiny("llama")
+
+
+def logits(model: Decoder) -> torch.Tensor:
+    """(1, 12, V) of fixed ids."""
+    with torch.no_grad():
+        return model.logits(model(torch.arange(12)[None]))
+
+
+def cut(path: Path, n_bytes: int) -> None:
+    """Leave only the first `n_bytes` (negative: all but the last)."""
+    path.write_bytes(path.read_bytes()[:n_bytes])
