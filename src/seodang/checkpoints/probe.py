@@ -41,7 +41,7 @@ def make_probe(model: Decoder) -> dict[str, Any]:
         "ids": ids,
         "positions": places,
         "columns": columns,
-        "logits": [[round(float(logits[place, column]), 6) for column in columns] for place in places],
+        "logits": [[float(logits[place, column]) for column in columns] for place in places],
         "argmax": [int(logits[place].argmax()) for place in places],
         "tolerance": 1e-3 * max(1.0, float(logits.abs().max())),
     }

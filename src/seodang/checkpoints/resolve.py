@@ -142,7 +142,8 @@ def fetch_from_hub(name: str) -> Path:
             f"{name} is not in the local cache", "the hub cannot be reached, or HF_HUB_OFFLINE is set", fix
         ) from None
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
-        raise SeodangError(f"{name} could not be fetched from the hub", str(error).splitlines()[0], fix) from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise SeodangError(f"{name} could not be fetched from the hub", reason, fix) from None
 
 
 def is_model_folder(folder: Path) -> bool:
