@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
+import types
 
 import pytest
 
@@ -32,6 +34,9 @@ class ByteTokenizer:
     def token_bytes(self, id: int) -> bytes:
         return self.WORDS[id - 260].encode() if id >= 260 else bytes([id - 4])
 
+    def token_of(self, id: int) -> str:
+        return ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")[id]
+
     def decode(self, ids: list[int]) -> str:
         return b"".join(b"" if i in self.special_ids else self.token_bytes(i) for i in ids).decode()
 
@@ -42,3 +47,30 @@ class ByteTokenizer:
 @pytest.fixture
 def tokenizer() -> ByteTokenizer:
     return ByteTokenizer()
+
+
+def render_with_mask(
+    tokenizer: ByteTokenizer, messages: list[dict], *, train: str = "all"
+) -> tuple[list[int], list[bool]]:
+    """<|im_start|> role newline content <|im_end|> newline; learned: content and end of the assistant's turns."""
+    ids: list[int] = []
+    mask: list[bool] = []
+    last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
+    for i, message in enumerate(messages):
+        head = [2, *tokenizer.encode(message["role"] + "\n")]
+        body = [*tokenizer.encode(message["content"]), 3]
+        flagged = any(message.get(flag) for flag in ("train", "weight", "loss_mask"))
+        chosen = {"all": True, "last": i == last, "flags": flagged}[train]
+        learned = message["role"] == "assistant" and chosen
+        ids += [*head, *body, *tokenizer.encode("\n")]
+        mask += [False] * len(head) + [learned] * len(body) + [False]
+    return ids, mask
+
+
+@pytest.fixture
+def chat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts the rendering above in place of the package's."""
+    module = types.ModuleType("seodang.text.chat")
+    module.render_with_mask = render_with_mask  # type: ignore[attr-defined]
+    module.render = lambda tokenizer, messages: render_with_mask(tokenizer, messages)[0]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "seodang.text.chat", module)

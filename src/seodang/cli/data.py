@@ -111,7 +111,7 @@ def main(argv: list[str]) -> int:
     if verb not in table:
         raise UsageError(f"unknown verb 'data {verb}'", "there is no such command", suggest(verb, VERBS))
     config_class, run = table[verb]
-    config = parse(config_class, rest, f"seodang data {verb}")
+    config: Any = parse(config_class, rest, f"seodang data {verb}")
     if not config.files:
         raise UsageError(f"seodang data {verb}: no files", "nothing to look at", f"seodang data {verb} FILE...")
     return run(config)

@@ -65,8 +65,7 @@ _TYPICAL = {
     "sharegpt": ("conversations",),
     "messages": ("messages",),
     "pair": ("prompt", "completion", "question", "answer"),
-    "preference": ("prompt", "chosen", "rejected"),
-    "unpaired": ("prompt", "completion", "label"),
+    "preference": ("chosen", "rejected"),
     "text": ("text",),
 }
 
@@ -316,10 +315,11 @@ def _from_transcript(text: str) -> list[Message]:
 def _nearest(keys: list[str]) -> str:
     from difflib import SequenceMatcher
 
-    def likeness(kind: str) -> float:
+    def likeness(kind: str) -> tuple[float, float]:
+        """How near the nearest key is; among equals, how near they are on average."""
         typical = _TYPICAL[kind]
         best = [max((SequenceMatcher(None, key.casefold(), t).ratio() for key in keys), default=0.0) for t in typical]
-        return sum(best) / len(best)
+        return max(best), sum(best) / len(best)
 
     return max(_TYPICAL, key=likeness)
 
