@@ -54,8 +54,8 @@ GGUF_NAMES = {
 def _pairs(weight: np.ndarray, heads: int) -> np.ndarray:
     """As llama.cpp's converter permutes query and key rows: halves to neighbouring pairs, row by row."""
     width = weight.shape[0] // heads
-    order = [head * width + part * width // 2 + i for head in range(heads) for i in range(width // 2) for part in (0, 1)]
-    return weight[order]
+    pairs = [part * width // 2 + i for i in range(width // 2) for part in (0, 1)]
+    return weight[[head * width + row for head in range(heads) for row in pairs]]
 
 
 def write_gguf(
@@ -146,8 +146,8 @@ def write_llama2c(path: Path, model: Decoder, version: int = 0) -> None:
         start = struct.pack("<7i", *sizes, config.vocab_size * (1 if config.tied else -1), config.context_length)
         blocks = [embed, *norms, *attention, *mlp_norms, *mlp, norm, table, *head]
     else:
-        start = struct.pack("<Ii7iB", 0x616B3432, version, *sizes, config.vocab_size, config.context_length, config.tied)
-        start = start.ljust(256, b"\0")
+        sizes += [config.vocab_size, config.context_length]
+        start = struct.pack("<Ii7iB", 0x616B3432, version, *sizes, config.tied).ljust(256, b"\0")
         blocks = [*norms, *mlp_norms, norm, embed, *attention, *mlp, *head]
     path.write_bytes(start + b"".join(block.astype("<f4").tobytes() for block in blocks))
 

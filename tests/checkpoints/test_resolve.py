@@ -38,7 +38,7 @@ def test_a_size_from_scratch_is_seeded() -> None:
     assert first.lineage["from_scratch"] is True
 
 
-@pytest.mark.parametrize(("word", "near"), [("gpt2-meduim", "gpt2-medium"), ("smolm2", "smollm2"), ("llama7b", "llama-7b")])
+@pytest.mark.parametrize("word, near", [("gpt2-meduim", "gpt2-medium"), ("smolm2", "smollm2"), ("llama7b", "llama-7b")])
 def test_an_unknown_name_gets_the_nearest(word: str, near: str) -> None:
     with pytest.raises(UsageError, match="unknown model") as caught:
         resolve(word)

@@ -297,7 +297,7 @@ def _open(path: Path) -> Any:
 
         def _get(self, *arguments: Any, **keywords: Any) -> Any:
             if isinstance(self.data, np.memmap):
-                self.data = np.asarray(self.data)
+                self.data = np.asarray(self.data)  # type: ignore[assignment]
             return super()._get(*arguments, **keywords)
 
     try:

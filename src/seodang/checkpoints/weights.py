@@ -39,8 +39,8 @@ def assemble(
     """Build `config`'s model without memory and give it `tensors` (our name, value), in evaluation mode.
 
     dtype: that of the weights; None is float32, in which training keeps them. owned: nothing else uses the
-    tensors' memory; otherwise they are copied, as memory mapped from a file changes with it. Raises DataError, naming the
-    tensor and `origin`, when one is missing, left over or of the wrong shape.
+    tensors' memory; otherwise they are copied, as memory mapped from a file changes with it.
+    Raises DataError, naming the tensor and `origin`, when one is missing, left over or of the wrong shape.
     """
     model = build_model(config, "meta")
     shapes = expected_shapes(config)
