@@ -1,0 +1,29 @@
+"""The hyper-parameters that the papers state."""
+
+from __future__ import annotations
+
+import pytest
+
+from seodang.models.sizes import published
+from seodang.recipes.defaults import kaplan_lr, pretraining
+
+
+@pytest.mark.parametrize(("n", "rate"), [(1, 0.003239), (1_000_000, 0.0013117), (100_000_000, 0.0006693)])
+def test_kaplan_by_hand(n: int, rate: float) -> None:
+    """0.003239 − 0.0001395 · ln N, with ln 10⁶ = 13.8155 and ln 10⁸ = 18.4207."""
+    assert kaplan_lr(n) == pytest.approx(rate, abs=1e-7)
+
+
+def test_published_sizes_get_their_papers_numbers() -> None:
+    gpt1 = pretraining(published("gpt1"))
+    assert (gpt1.lr, gpt1.batch_tokens, gpt1.warmup, gpt1.weight_decay) == (2.5e-4, 32_768, 2000, 0.01)
+    gpt2 = pretraining(published("gpt2"))  # by GPT-3's table 2.1, row "Small": 6.0e-4, 0.5 M tokens
+    assert (gpt2.lr, gpt2.batch_tokens, gpt2.betas) == (6e-4, 500_000, (0.9, 0.95))
+    llama = pretraining(published("llama-7b"))
+    assert (llama.lr, llama.batch_tokens, llama.weight_decay) == (3e-4, 4_000_000, 0.1)
+    assert pretraining(published("llama-65b")).lr == 1.5e-4
+
+
+def test_small_models_follow_kaplan() -> None:
+    mini = pretraining(published("gpt2-mini"))
+    assert "Kaplan" in mini.source and 0.001 < mini.lr < 0.0014
