@@ -30,7 +30,7 @@ from seodang.data.shards import TokenShards, build_shards
 from seodang.errors import DataError, UsageError
 from tests.data.conftest import ByteTokenizer
 
-TEXTS = ["the cat sat on the mat", "서당", "x", "hello there the cat", "서당개 삼 년이면 풍월을 읊는다", "1 + 1 = 2"] * 3
+TEXTS = ["the cat sat on the mat", "서당", "x", "hello there the cat", "서당개 삼 년이면 풍월을", "1 + 1 = 2"] * 3
 
 
 @pytest.fixture
@@ -165,41 +165,57 @@ def test_windows_by_hand(corpus: TokenShards, tokenizer: ByteTokenizer) -> None:
     first = tokenizer.encode(TEXTS[0])  # 15 tokens, then end of text, then 서당
     batch = window_batch(corpus, [0, len(first) - 2], 5, document_mask=True)
     assert batch.ids.tolist() == [first[:5], [first[-2], first[-1], 0, *tokenizer.encode("서당")[:2]]]
-    assert batch.targets.tolist()[1] == [first[-1], 0, -100, *tokenizer.encode("서당")[1:3]]
-    assert batch.documents is not None and batch.documents.tolist() == [[0] * 5, [0, 0, 0, 1, 1]]
-    assert batch.positions is not None and batch.positions.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 0, 1]]
-    bytes_of = [len(tokenizer.token_bytes(i)) for i in [*first[1:6], first[-1], *tokenizer.encode("서당")[1:3]]]
-    assert batch.n_bytes == sum(bytes_of) and batch.n_targets == 9
+    assert batch.targets.tolist()[1] == [first[-1], 0, *tokenizer.encode("서당")[:3]]
+    # the end-of-text token ends the first document as a target and begins the second as an input
+    assert batch.documents is not None and batch.documents.tolist() == [[0] * 5, [0, 0, 1, 1, 1]]
+    assert batch.positions is not None and batch.positions.tolist() == [[0, 1, 2, 3, 4], [0, 1, 0, 1, 2]]
+    bytes_of = [len(tokenizer.token_bytes(i)) for i in [*first[1:6], first[-1], *tokenizer.encode("서당")[:3]]]
+    assert batch.n_bytes == sum(bytes_of) and batch.n_targets == 10
     alone = window_batch(corpus, [0], 5, document_mask=True)
     assert alone.documents is None and alone.positions is None  # one document: the fast path
     across = window_batch(corpus, [len(first) - 2], 5, document_mask=False)
     assert across.documents is None and -100 not in across.targets
 
 
-def test_the_end_of_text_is_predicted_and_never_the_text_after_it(corpus: TokenShards) -> None:
-    batches = list(evaluation_batches(corpus, 7, 3))
-    targets = torch.cat([batch.targets.flatten() for batch in batches])
-    inputs = torch.cat([batch.ids.flatten() for batch in batches])
-    assert int((targets == 0).sum()) == len(TEXTS)
-    assert set(targets[(inputs == 0)].tolist()) <= {-100}
+@pytest.mark.parametrize("length", [3, 7, 1000])
+def test_a_document_is_seen_as_when_it_stands_alone(
+    corpus: TokenShards, tokenizer: ByteTokenizer, length: int
+) -> None:
+    """Each document is read as end of text + itself, cut into windows, whatever stands around it."""
+    seen: dict[int, list[tuple[int, int]]] = {}
+    start = 0
+    for batch in evaluation_batches(corpus, length, 3):
+        for b in range(len(batch.ids)):
+            for t in range(length):
+                if batch.targets[b, t] != -100:
+                    document = int(corpus.document_at(np.array(start + t + 1)))
+                    seen.setdefault(document, []).append((int(batch.ids[b, t]), int(batch.targets[b, t])))
+                    position = int(batch.positions[b, t]) if batch.positions is not None else t
+                    assert position == min(t, start + t + 1 - int(corpus.starts[document]))
+            start += length
+    for i, text in enumerate(TEXTS):
+        whole = [0, *tokenizer.encode(text), 0]
+        pairs = list(zip(whole[:-1], whole[1:], strict=True))
+        assert seen[i] == (pairs if i else pairs[1:])  # nothing stands before the first
 
 
 def test_evaluation_scores_every_token_once(corpus: TokenShards) -> None:
-    batches = list(evaluation_batches(corpus, 7, 3, document_mask=False))
+    batches = list(evaluation_batches(corpus, 8, 3, document_mask=False))
     scored = [t for batch in batches for t in batch.targets.flatten().tolist() if t != -100]
     assert scored == corpus[1 : len(corpus)].tolist()
     last = batches[-1]
     assert last.documents is not None and last.documents[-1, -1] == -1  # the short window is padded
     first_bytes = int(corpus.token_bytes[corpus[0:1]].sum())
     assert sum(batch.n_bytes for batch in batches) == corpus.n_bytes - first_bytes
-    shared = [batch for rank in range(2) for batch in evaluation_batches(corpus, 7, 3, rank=rank, world_size=2)]
-    assert sum(b.n_targets for b in shared) == sum(b.n_targets for b in evaluation_batches(corpus, 7, 3))
-    assert sum(len(b.ids) for b in evaluation_batches(corpus, 7, 3, max_tokens=35)) == 5
+    shared = [batch for rank in range(2) for batch in evaluation_batches(corpus, 8, 3, rank=rank, world_size=2)]
+    assert sum(b.n_targets for b in shared) == sum(b.n_targets for b in evaluation_batches(corpus, 8, 3))
+    assert sum(len(b.ids) for b in evaluation_batches(corpus, 8, 3, max_tokens=45)) == 5
 
 
 def test_every_token_is_seen_in_an_epoch(corpus: TokenShards) -> None:
     loader = PretrainLoader(corpus, tokens_per_step=10, context_length=10, document_mask=False)
-    seen = Counter(t for _ in range(loader.n_windows) for batch in loader.next_step() for t in batch.targets[0].tolist())
+    steps = [loader.next_step() for _ in range(loader.n_windows)]
+    seen = Counter(t for (batch,) in steps for t in batch.targets[0].tolist())
     assert not Counter(corpus[1 : len(corpus)].tolist()) - seen
 
 
@@ -226,7 +242,8 @@ def test_examples_are_shifted_by_hand() -> None:
 @given(st.lists(st.integers(2, 17), min_size=1, max_size=40), st.integers(0, 3), st.integers(1, 5))
 def test_every_example_is_trained_once_per_epoch(lengths: list[int], seed: int, rows_per_step: int) -> None:
     examples = [
-        Example(np.arange(n, dtype=np.int32) + 100 * i, np.ones(n, dtype=bool), "f", i, 1) for i, n in enumerate(lengths)
+        Example(np.arange(n, dtype=np.int32) + 100 * i, np.ones(n, dtype=bool), "f", i, 1)
+        for i, n in enumerate(lengths)
     ]
     loader = SFTLoader(examples, tokens_per_step=16 * rows_per_step, context_length=16, micro_batch_size=2, seed=seed)
     total = loader.rows_in_epoch(0)

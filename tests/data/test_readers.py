@@ -13,7 +13,10 @@ from seodang.data import readers
 from seodang.data.readers import Row, read_documents, read_rows, text_key
 from seodang.errors import DataError
 
-ROWS = [{"prompt": "What is \"it\"?", "completion": "A cat,\nand\ta dog."}, {"prompt": "오늘은?", "completion": "좋아요 😀"}]
+ROWS = [
+    {"prompt": "What is \"it\"?", "completion": "A cat,\nand\ta dog."},
+    {"prompt": "오늘은?", "completion": "좋아요 😀"},
+]
 
 
 def documents(path: Path) -> list[str]:
@@ -130,7 +133,7 @@ BAD = {
     "open.csv": (b'a,b\n1,2\n"1,2\n3,4\n', "open.csv:3 is broken CSV"),
     "twice.csv": (b"a,a\n1,2\n", "twice.csv:1 is no header"),
     "korean.txt": ("첫 줄\n".encode() + "둘째 줄".encode("cp949"), "korean.txt:2 is not UTF-8"),
-    "korean.jsonl": ('{"text": "첫 줄"}\n'.encode() + '{"text": "둘째"}'.encode("cp949"), "korean.jsonl:2 is not UTF-8"),
+    "korean.jsonl": ('{"text": "첫"}\n'.encode() + '{"text": "둘"}'.encode("cp949"), "korean.jsonl:2 is not UTF-8"),
     "wide.txt": ("text".encode("utf-16"), "wide.txt:1 is not UTF-8"),
     "cut.txt": ("가".encode()[:2], "cut.txt:1 is not UTF-8"),
     "cut.jsonl.gz": (gzip.compress(jsonl(ROWS) * 100)[:-20], "cut.jsonl.gz is damaged or cut short"),

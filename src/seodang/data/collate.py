@@ -13,7 +13,12 @@ from seodang.data.shards import TokenShards
 
 
 def window_batch(shards: TokenShards, starts: Sequence[int], length: int, document_mask: bool) -> Batch:
-    """The windows of `length` positions that begin at `starts` in the stream, as one batch (B, length)."""
+    """The windows of `length` positions that begin at `starts` in the stream, as one batch (B, length).
+
+    With `document_mask` a position belongs to the document of the token it predicts. So the end-of-text token, which
+    the document before predicts as its end, stands at position 0 of the next as its start, just as it does in front
+    of a text that is scored or generated; no position is without a target and none sees another document's text.
+    """
     ids = np.zeros((len(starts), length), dtype=np.int64)
     targets = np.full((len(starts), length), IGNORE, dtype=np.int64)
     documents = np.full((len(starts), length), -1, dtype=np.int64)
@@ -22,11 +27,10 @@ def window_batch(shards: TokenShards, starts: Sequence[int], length: int, docume
         window = shards.read(start, min(start + length + 1, shards.n_tokens))
         n = len(window) - 1
         ids[row, :n], targets[row, :n] = window[:-1], window[1:]
-        at = np.arange(start, start + n + 1)
-        number = shards.document_at(at) if document_mask else np.zeros(n + 1, dtype=np.int64)
-        documents[row, :n] = number[:-1] - number[0]
-        targets[row, :n][number[1:] != number[:-1]] = IGNORE
-        positions[row, :n] = at[:-1] - np.maximum(shards.starts[number[:-1]] if document_mask else start, start)
+        at = np.arange(start, start + n)
+        number = shards.document_at(at + 1) if document_mask else np.zeros(n, dtype=np.int64)
+        documents[row, :n] = number - number[0]
+        positions[row, :n] = at - np.maximum(shards.starts[number] - 1 if document_mask else start, start)
     n_bytes = int(shards.token_bytes[targets[targets != IGNORE]].sum())
     masked = bool(documents.any())  # all 0: every row is one document, the fast path of attention
     return Batch(

@@ -124,8 +124,8 @@ class PretrainLoader(StepLoader):
     """Windows of `context_length` tokens over a token stream, each once per epoch, in a seeded order.
 
     Window i reads tokens i·T … i·T + T and predicts each from those before it; the last window is moved back to end
-    with the stream, so no token is left out. With `document_mask` attention and positions restart at each document,
-    and the first token of a document is not predicted from the document before (its end-of-text token is).
+    with the stream, so no token is left out. With `document_mask` attention and positions restart at each document:
+    its first token is predicted from the end-of-text token before it and from nothing else (see `window_batch`).
     """
 
     def __init__(
