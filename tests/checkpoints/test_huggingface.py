@@ -172,3 +172,13 @@ def test_a_bad_config_json_is_told(gpt2: Decoder, text: str, tmp_path: Path) -> 
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(DataError, match=r"config\.json"):
         load_folder(tmp_path)
+
+
+def test_saving_in_the_middle_of_training_disturbs_nothing(tmp_path: Path) -> None:
+    model = tiny("gpt2", residual_dropout=0.3).train()
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = torch.get_rng_state()
+    save_folder(tmp_path, model, None)
+    assert torch.equal(torch.get_rng_state(), before) and model.training
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())

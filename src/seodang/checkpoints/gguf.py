@@ -108,12 +108,14 @@ class GGUFFile:
             for name, key in (("bos_id", "bos"), ("eos_id", "eos"), ("unk_id", "unknown"), ("pad_id", "padding"))
         }
         template = self._value("tokenizer.chat_template")
+        bos = self._value("tokenizer.ggml.add_bos_token")
         if kind == "gpt2":
             return Tokenizer.from_bpe(
                 tokens,
                 self._value("tokenizer.ggml.merges") or [],
                 types,
                 pre=self._value("tokenizer.ggml.pre") or "gpt-2",
+                add_bos=bool(bos),
                 add_prefix_space=bool(self._value("tokenizer.ggml.add_space_prefix")),
                 chat_template=template,
                 **special,
@@ -125,6 +127,7 @@ class GGUFFile:
                 self._value("tokenizer.ggml.scores") or [0.0] * len(tokens),
                 types,
                 add_space_prefix=True if prefix is None else bool(prefix),
+                add_bos=True if bos is None else bool(bos),
                 chat_template=template,
                 **special,
             )
