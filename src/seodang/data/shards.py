@@ -12,6 +12,7 @@ import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -136,7 +137,7 @@ class TokenShards:
         """Text bytes per byte that `token_bytes` accounts for: exactly 1 for byte-level tokenizers."""
         return float(self.meta["bytes_ratio"])
 
-    @property
+    @cached_property
     def _span_ends(self) -> NDArray[np.int64]:
         return np.cumsum(self.spans[:, 1] - self.spans[:, 0])
 
