@@ -124,7 +124,7 @@ class Chat:
         name, _, rest = line.partition(" ")
         rest = rest.strip()
         if name not in COMMANDS:
-            raise UsageError(f"unknown command {name}", "", suggest(name, COMMANDS))
+            raise UsageError(f"unknown command {name}", "there is no such command", suggest(name, COMMANDS))
         if name == "/reset":
             self.messages = []
         elif name == "/system":
@@ -140,7 +140,7 @@ class Chat:
     def save(self, path: str) -> None:
         """Add the conversation to a file of training rows: {"messages": […]}."""
         if not path:
-            raise UsageError("/save needs a file", "", "write /save FILE.jsonl")
+            raise UsageError("/save needs a file", "it says where the conversation goes", "write /save FILE.jsonl")
         system = [{"role": "system", "content": self.system}] if self.system else []
         row = json.dumps({"messages": [*system, *self.messages]}, ensure_ascii=False) + "\n"
         file = Path(path).expanduser()

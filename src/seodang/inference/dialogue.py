@@ -18,9 +18,9 @@ def check_messages(messages: Sequence[Message]) -> None:
         raise DataError("the conversation is empty", "there is nothing to answer", "give it a user message")
     for row, message in enumerate(messages, start=1):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise DataError(f"message {row} has no role", "", 'write {"role": "user", "content": "…"}')
+            raise DataError(f"message {row} has no role", "each message says who speaks", 'write {"role": "user", "content": "…"}')
         if not isinstance(message.get("content"), str):
-            raise DataError(f"message {row} has no text", "", 'write {"role": "user", "content": "…"}')
+            raise DataError(f"message {row} has no text", "its content must be a string", 'write {"role": "user", "content": "…"}')
     if messages[-1]["role"] == "assistant":
         raise DataError(
             "the conversation ends with the assistant", "it has nothing to answer", "end with a user message"

@@ -106,19 +106,26 @@ class LanguageModel:
 
     @property
     def start_id(self) -> int | None:
-        """What stands before the first token of a text: the tokenizer's bos, or else its end of text."""
+        """What stands before the first token of a text: bos if the tokenizer adds it, or else the end of the text
+        before (as in training on many documents), or else bos or eos; None when there is none of them."""
         tokenizer = self.tokenizer
-        for token in (tokenizer.end_of_text_id, tokenizer.bos_id, tokenizer.eos_id):
-            if token is not None:
-                return token
-        return None
+        order = (tokenizer.end_of_text_id, tokenizer.bos_id, tokenizer.eos_id)
+        return tokenizer.bos_id if tokenizer.add_bos else next((token for token in order if token is not None), None)
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """The ids of a prompt: with bos in front if the tokenizer adds one, never with two.
 
         An empty prompt is the beginning of a text (see `start_id`). Raises DataError when there is no such token.
         """
-        raise NotImplementedError
+        ids = self.tokenizer.encode(prompt)
+        if ids and not self.tokenizer.add_bos:
+            return ids
+        start = self.start_id
+        if start is None:
+            raise DataError(
+                "the prompt is empty", "this model has no token that begins a text", "give it some text to continue"
+            )
+        return ids if ids[:1] == [start] else [start, *ids]
 
     def settings(self, **options: Unpack[Options]) -> Settings:
         """The settings that `options` amount to for this model. Raises UsageError for unknown or wrong ones."""
@@ -378,5 +385,5 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
         return dtype
     known = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in known:
-        raise UsageError(f"unknown dtype {dtype!r}", "", suggest(dtype, known))
+        raise UsageError(f"unknown dtype {dtype!r}", "there is no such type", suggest(dtype, known))
     return known[dtype]

@@ -34,7 +34,7 @@ def merge(options: Mapping[str, Any], defaults: Mapping[str, Any], end_ids: froz
     """
     for name in options:
         if name not in Options.__annotations__:
-            raise UsageError(f"unknown option {name!r}", "", suggest(name, Options.__annotations__))
+            raise UsageError(f"unknown option {name!r}", "no such option exists", suggest(name, Options.__annotations__))
     given = {name: value for name, value in options.items() if value is not None}
     stop = given.pop("stop", ())
     merged: dict[str, Any] = {}

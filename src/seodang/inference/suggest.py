@@ -75,7 +75,8 @@ class Suggester:
         self, model: Decoder, tokenizer: Tokenizer, prompt: Sequence[int], ends: frozenset[int], max_new_tokens: int
     ) -> None:
         check_prompts(model, [prompt])
-        self.model, self.tokenizer, self.prompt, self.ends = model, tokenizer, list(prompt), ends
+        self.model, self.tokenizer, self.prompt = model, tokenizer, list(prompt)
+        self.hidden = ends | tokenizer.special_ids  # never shown; a text that goes on with one is over
         self.limit = min(max_new_tokens, model.config.context_length - len(prompt))
         weight = model.output_weight
         self.cache = KVCache(model.config, 1, len(prompt) + self.limit, weight.dtype, weight.device)
@@ -139,12 +140,12 @@ class Suggester:
 
     def _grow(self, beginning: _Beginning, logprobs: Tensor, words: int) -> tuple[list[_Beginning], bool]:
         """The beginnings one token longer, and whether this one is more probably at its end than not."""
-        usable = min(self.tokenizer.vocab_size, logprobs.shape[-1])
+        usable = self.tokenizer.vocab_size
         values, ids = logprobs[:usable].topk(min(_BRANCHES, usable))
         children: list[_Beginning] = []
         over = inside = 0.0
         for value, token in zip(values.tolist(), ids.tolist(), strict=True):
-            if token in self.ends or token in self.tokenizer.special_ids:
+            if token in self.hidden:
                 over += math.exp(value) if beginning.text.strip() else 0.0
                 continue
             tokens = (*beginning.tokens, token)
