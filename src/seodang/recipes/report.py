@@ -154,7 +154,8 @@ def _sample_cards(rows: Sequence[dict[str, Any]], most: int = 4) -> list[str]:
     cards = []
     for prompt in dict.fromkeys(row["prompt"] for row in greedy):
         said = [row for row in greedy if row["prompt"] == prompt]
-        chosen = sorted({round(i * (len(said) - 1) / max(most - 1, 1)) for i in range(min(most, len(said)))})
+        count = min(most, len(said))
+        chosen = [round(i * (len(said) - 1) / max(count - 1, 1)) for i in range(count)]
         cards.append(parts.stages(prompt, [(f"step {said[i]['step']:,}", said[i]["text"]) for i in chosen]))
     return cards
 
