@@ -1,0 +1,461 @@
+"""Text → ids and back, for every vocabulary this package reads or learns: one class around `tokenizers`.
+
+Three rules hold for all of them. `encode` adds nothing of its own (no bos, no eos). A special token that somebody
+spells out in a text stays text, unless the caller allows it. Nothing is cut or padded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seodang.errors import DataError
+from seodang.files import atomic_write
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Backend
+
+ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
+"""The special tokens that tokenizer_config.json names."""
+
+_ENDS_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|end_of_turn|>", "<|eot|>")
+_ENDS_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
+_SPACE = "\u2581"  # ▁, SentencePiece's space
+
+
+class Tokenizer:
+    """A vocabulary with its rules, special tokens and chat template. Safe to use from several threads."""
+
+    def __init__(
+        self, backend: Backend, *, config: dict[str, Any] | None = None, chat_template: str | None = None
+    ) -> None:
+        """`config` is what tokenizer_config.json holds; special tokens that it names are declared to `backend`."""
+        from tokenizers import AddedToken
+
+        self._config = dict(config or {})
+        self._config.pop("chat_template", None)
+        self.chat_template = chat_template
+        backend.no_truncation()
+        backend.no_padding()
+        known = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+        for name in self._named_specials():
+            if name not in known and backend.token_to_id(name) is not None:
+                backend.add_special_tokens([AddedToken(name, special=True, normalized=False)])
+        # spelled-out special tokens are text; `_split` finds the real ones where they are allowed
+        backend.encode_special_tokens = True
+        self._backend = backend
+        self._added = dict(backend.get_added_tokens_decoder())
+        self._special = {token.content: id for id, token in self._added.items() if token.special}
+
+    # -- in and out ----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, path: Path | str) -> Tokenizer:
+        """A tokenizer from a folder or a file: tokenizer.json, GPT-2's or GPT-1's published files, or vocab.txt.
+
+        Raises DataError when nothing of the kind is there, or when a file is damaged.
+        """
+        from seodang.text.vocabularies import load
+
+        return load(Path(path))
+
+    @classmethod
+    def from_bpe(
+        cls,
+        tokens: Sequence[str],
+        merges: Sequence[str | tuple[str, str]],
+        types: Sequence[int] | None = None,
+        *,
+        pre: str = "gpt-2",
+        special: dict[str, int] | None = None,
+        bos_id: int | None = None,
+        eos_id: int | None = None,
+        pad_id: int | None = None,
+        unk_id: int | None = None,
+        add_bos: bool = False,
+        add_prefix_space: bool = False,
+        chat_template: str | None = None,
+    ) -> Tokenizer:
+        """Byte-level BPE from its tables, as GGUF stores them.
+
+        merges  "left right" or (left, right), the first learned first.
+        types   GGUF's token types: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
+        pre     name of the pre-tokenizer (tokenizer.ggml.pre). Raises DataError for one that is not known.
+        special further special tokens: text → id.
+        """
+        from seodang.text.pieces import byte_level_backend
+
+        backend = byte_level_backend(tokens, merges, types, pre, special or {}, add_prefix_space)
+        ids = {"bos_token": bos_id, "eos_token": eos_id, "pad_token": pad_id, "unk_token": unk_id}
+        return cls._from_tables(backend, tokens, ids, add_bos, chat_template)
+
+    @classmethod
+    def from_sentencepiece(
+        cls,
+        tokens: Sequence[str],
+        scores: Sequence[float],
+        types: Sequence[int] | None = None,
+        *,
+        add_space_prefix: bool = True,
+        special: dict[str, int] | None = None,
+        bos_id: int | None = None,
+        eos_id: int | None = None,
+        pad_id: int | None = None,
+        unk_id: int | None = None,
+        add_bos: bool = True,
+        chat_template: str | None = None,
+    ) -> Tokenizer:
+        """SentencePiece BPE with byte fallback from its pieces and scores: LLaMA's GGUF files, llama2.c's .bin.
+
+        types   as for `from_bpe`; without them ids 0, 1, 2 are <unk>, <s>, </s> and `<0xNN>` are bytes.
+        """
+        from seodang.text.pieces import sentencepiece_backend, sentencepiece_types
+
+        if types is None:
+            tokens, types = sentencepiece_types(tokens)
+        control = {index for index, kind in enumerate(types) if kind == 3}
+        bos_id = 1 if bos_id is None and 1 in control else bos_id
+        eos_id = 2 if eos_id is None and 2 in control else eos_id
+        unk_id = 0 if unk_id is None and types[0] == 2 else unk_id
+        backend = sentencepiece_backend(tokens, scores, types, special or {}, unk_id, add_space_prefix)
+        ids = {"bos_token": bos_id, "eos_token": eos_id, "pad_token": pad_id, "unk_token": unk_id}
+        return cls._from_tables(backend, tokens, ids, add_bos and bos_id is not None, chat_template)
+
+    @classmethod
+    def _from_tables(
+        cls,
+        backend: Backend,
+        tokens: Sequence[str],
+        ids: dict[str, int | None],
+        add_bos: bool,
+        chat_template: str | None,
+    ) -> Tokenizer:
+        config: dict[str, Any] = {role: backend.id_to_token(id) for role, id in ids.items() if id is not None}
+        if add_bos:
+            from tokenizers import processors
+
+            bos = config["bos_token"]
+            backend.post_processor = processors.TemplateProcessing(
+                single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, ids["bos_token"])]
+            )
+        config["add_bos_token"] = add_bos
+        return cls(backend, config=config, chat_template=chat_template)
+
+    def save(self, folder: Path | str) -> None:
+        """Write tokenizer.json, tokenizer_config.json, chat_template.jinja, and vocab.json + merges.txt for BPE.
+
+        transformers 4 and 5 read the folder and give the same ids.
+        """
+        folder = Path(folder)
+        atomic_write(folder / "tokenizer.json", self._backend.to_str(pretty=True))
+        added = {str(id): token.__getstate__() for id, token in sorted(self._added.items())}
+        config = {
+            **self._config,
+            "tokenizer_class": "PreTrainedTokenizerFast",  # reads tokenizer.json as it is, in version 4 and 5
+            "added_tokens_decoder": added,
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": self._config.get("model_max_length", int(1e30)),
+        }
+        atomic_write(folder / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=2) + "\n")
+        if self.chat_template is not None:
+            atomic_write(folder / "chat_template.jinja", self.chat_template)
+        model = json.loads(self._backend.to_str())["model"]
+        if model["type"] == "BPE":
+            atomic_write(folder / "vocab.json", json.dumps(model["vocab"], ensure_ascii=False))
+            lines = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+            atomic_write(folder / "merges.txt", "\n".join(["#version: 0.2", *lines]) + "\n")
+
+    # -- text to ids ---------------------------------------------------------------------------------------------
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """The ids of `text`. Special tokens spelled in it are text, unless `allow_special`.
+
+        Raises DataError for a lone surrogate, which no UTF-8 text can hold.
+        """
+        if allow_special:
+            return [id for ids in self.encode_segments([(text, True)]) for id in ids]
+        return self._encode(self._backend, text)
+
+    def encode_batch(self, texts: Sequence[str], *, allow_special: bool = False) -> list[list[int]]:
+        """The ids of each text, on all processors."""
+        if allow_special:
+            return [self.encode(text, allow_special=True) for text in texts]
+        try:
+            encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        except (UnicodeEncodeError, TypeError):
+            return [self.encode(text) for text in texts]  # names what is wrong
+        return [encoding.ids for encoding in encodings]
+
+    def encode_segments(self, segments: Iterable[tuple[str, bool]]) -> list[list[int]]:
+        """The ids of each (text, allow_special) of one running text, encoded apart: no token spans two segments.
+
+        A SentencePiece space prefix is put where it would be in the whole text, not before every segment.
+        """
+        result = []
+        first = after_special = True
+        for text, allow_special in segments:
+            ids: list[int] = []
+            for piece, special in self._split(text) if allow_special else [(text, None)]:
+                if special is not None:
+                    ids.append(special)
+                elif piece:
+                    prefixed = first or (after_special and self._prefix == "always")
+                    ids += self._encode(self._backend if prefixed else self._bare, piece)
+                else:
+                    continue
+                first, after_special = False, special is not None
+            result.append(ids)
+        return result
+
+    def _encode(self, backend: Backend, text: str) -> list[int]:
+        try:
+            return backend.encode(text, add_special_tokens=False).ids
+        except (UnicodeEncodeError, TypeError):
+            if not isinstance(text, str):
+                raise
+            at = next(i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff")
+            raise DataError(
+                f"a text cannot be encoded: {text[max(0, at - 20) : at + 20]!r}",
+                f"character {at} is half of a surrogate pair, which is no character",
+                "write the text as UTF-8",
+            ) from None
+
+    def _split(self, text: str) -> list[tuple[str, int | None]]:
+        """`text` cut at special tokens: (text, None) or (spelling, id)."""
+        if self._special_pattern is None:
+            return [(text, None)]
+        parts: list[tuple[str, int | None]] = []
+        at = 0
+        for match in self._special_pattern.finditer(text):
+            parts.append((text[at : match.start()], None))
+            spelled = match.group()
+            parts.append((spelled, self._special[spelled if spelled in self._special else spelled.strip()]))
+            at = match.end()
+        return [*parts, (text[at:], None)]
+
+    @cached_property
+    def _special_pattern(self) -> re.Pattern[str] | None:
+        tokens = sorted((t for t in self._added.values() if t.special), key=lambda t: -len(t.content))
+        spelled = [
+            (r"\s*" if t.lstrip else "") + re.escape(t.content) + (r"\s*" if t.rstrip else "") for t in tokens
+        ]
+        return re.compile("|".join(spelled)) if spelled else None
+
+    @cached_property
+    def _prefix(self) -> str:
+        """Where a space is put before the text: "none", "first" (of the text) or "always" (after specials too)."""
+        rules = _flatten(_state(self._backend.normalizer)) + _flatten(_state(self._backend.pre_tokenizer))
+        for rule in rules:
+            if rule["type"] == "Metaspace" and rule.get("prepend_scheme", "always") != "never":
+                return str(rule.get("prepend_scheme", "always"))
+            if rule["type"] == "Prepend" or (rule["type"] == "ByteLevel" and rule.get("add_prefix_space")):
+                return "always"
+        return "none"
+
+    @cached_property
+    def _bare(self) -> Backend:
+        """The same vocabulary, putting no space before a text."""
+        if self._prefix == "none":
+            return self._backend
+        from tokenizers import Tokenizer as Backend
+
+        def without(rule: Any) -> Any:
+            if isinstance(rule, list):
+                return [without(item) for item in rule if item.get("type") != "Prepend"]
+            if isinstance(rule, dict):
+                if rule.get("type") == "Prepend":
+                    return None
+                changed = {key: without(value) if isinstance(value, list) else value for key, value in rule.items()}
+                changed |= {"prepend_scheme": "never"} if "prepend_scheme" in rule else {}
+                changed |= {"add_prefix_space": False} if "add_prefix_space" in rule else {}
+                return changed
+            return rule
+
+        whole = json.loads(self._backend.to_str())
+        whole["normalizer"] = without(whole["normalizer"])
+        whole["pre_tokenizer"] = without(whole["pre_tokenizer"])
+        bare = Backend.from_str(json.dumps(whole))
+        bare.encode_special_tokens = True
+        return bare
+
+    # -- ids to text ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _spelling(self) -> str:
+        """How tokens spell text: "bytes" (GPT-2), "pieces" (SentencePiece) or "words"."""
+        kinds = {rule["type"] for rule in _flatten(_state(self._backend.decoder))}
+        if "ByteLevel" in kinds:
+            return "bytes"
+        return "pieces" if kinds & {"ByteFallback", "Metaspace"} else "words"
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether tokens are strings of bytes, so that joining `token_bytes` is decoding."""
+        return self._spelling != "words"
+
+    def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
+        """The text of `ids`. Bytes that are no UTF-8 become U+FFFD; ids without a token give nothing."""
+        ids = [int(id) for id in ids]
+        if self._spelling == "words":
+            known = [id for id in ids if self._backend.id_to_token(id) is not None]
+            return self._backend.decode(known, skip_special_tokens=skip_special)
+        skipped = self.special_ids if skip_special else set()
+        text = b"".join(self.token_bytes(id) for id in ids if id not in skipped).decode("utf-8", errors="replace")
+        return text[1:] if self._drops_first_space and text.startswith(" ") else text
+
+    @cached_property
+    def _drops_first_space(self) -> bool:
+        """SentencePiece puts a space before the text; its decoder takes it away."""
+        rules = _flatten(_state(self._backend.decoder))
+        return self._spelling == "pieces" and any(
+            (rule["type"] == "Strip" and rule.get("start", 0) > 0)
+            or (rule["type"] == "Metaspace" and rule.get("prepend_scheme", "always") != "never")
+            for rule in rules
+        )
+
+    def token_bytes(self, id: int) -> bytes:
+        """The exact bytes that a token stands for; b"" for an id without a token.
+
+        Vocabularies of words have no exact bytes: a word's token stands for itself with one space before it
+        (after it with `</w>`).
+        """
+        if id in self._added:
+            return self._added[id].content.encode("utf-8")
+        token = self._backend.id_to_token(id)
+        if token is None:
+            return b""
+        if self._spelling == "bytes":
+            table = _bytes_of_characters()
+            if all(character in table for character in token):
+                return bytes(table[character] for character in token)
+            return token.encode("utf-8")
+        if self._spelling == "pieces":
+            byte = re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token)
+            return bytes([int(byte[1], 16)]) if byte else token.replace(_SPACE, " ").encode("utf-8")
+        return self._word(token).encode("utf-8")
+
+    def _word(self, token: str) -> str:
+        model = self._backend.model
+        suffix = getattr(model, "end_of_word_suffix", None)
+        if suffix:
+            return token.removesuffix(suffix) + " " if token.endswith(suffix) else token
+        prefix = getattr(model, "continuing_subword_prefix", None)
+        if prefix and token.startswith(prefix):
+            return token.removeprefix(prefix)
+        joins = {rule["type"] for rule in _flatten(_state(self._backend.decoder))}
+        return token if "Fuse" in joins else " " + token
+
+    # -- the vocabulary ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Embedding rows that are needed: the highest id, plus one."""
+        return 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token as the vocabulary spells it, or None."""
+        return self._backend.token_to_id(token)
+
+    def token_of(self, id: int) -> str:
+        """The token as the vocabulary spells it; "" for an id without a token."""
+        return self._backend.id_to_token(id) or ""
+
+    @property
+    def special_ids(self) -> set[int]:
+        """Ids of the tokens that stand for no text."""
+        return set(self._special.values())
+
+    @property
+    def bos_id(self) -> int | None:
+        """Beginning of a text, where the vocabulary has one."""
+        return self._role("bos_token")
+
+    @property
+    def eos_id(self) -> int | None:
+        """What tokenizer_config.json calls eos: the end of a text, or of a turn in some chat models."""
+        return self._role("eos_token")
+
+    @property
+    def pad_id(self) -> int | None:
+        """Padding, where the vocabulary has one; never eos in the tokenizers we train."""
+        return self._role("pad_token")
+
+    @property
+    def unk_id(self) -> int | None:
+        """What unknown text becomes, where anything can be unknown."""
+        return self._role("unk_token")
+
+    @property
+    def add_bos(self) -> bool:
+        """Whether texts begin with bos by this tokenizer's own rules; `encode` leaves that to the caller."""
+        if self.bos_id is None:
+            return False
+        return self._backend.encode("a", add_special_tokens=True).ids[:1] == [self.bos_id]
+
+    @property
+    def end_of_turn_id(self) -> int | None:
+        """What ends an assistant's turn in the chat template: <|im_end|> and the like, or else eos."""
+        template = self.chat_template
+        for name in _ENDS_OF_TURN:
+            if name in self._special and (template is None or name in template):
+                return self._special[name]
+        return self.eos_id
+
+    @property
+    def end_of_text_id(self) -> int | None:
+        """What separates documents: <|endoftext|> and the like, or else eos."""
+        return next((self._special[name] for name in _ENDS_OF_TEXT if name in self._special), self.eos_id)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over tokenizer.json, the special tokens and the chat template; the same after save and load."""
+        whole = json.loads(self._backend.to_str())
+        roles = {role: self._role(role) for role in ROLES}
+        text = json.dumps([whole, roles, self.chat_template], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """bos_token, eos_token … as chat templates see them."""
+        return {role: self.token_of(id) for role in ROLES if (id := self._role(role)) is not None}
+
+    def _role(self, role: str) -> int | None:
+        name = _content(self._config.get(role))
+        return None if name is None else self._backend.token_to_id(name)
+
+    def _named_specials(self) -> list[str]:
+        named: list[Any] = [self._config.get(role) for role in (*ROLES, "cls_token", "sep_token", "mask_token")]
+        for key in ("additional_special_tokens", "extra_special_tokens"):
+            more = self._config.get(key) or []
+            named += list(more.values()) if isinstance(more, dict) else list(more)
+        return [name for name in map(_content, named) if name]
+
+
+def _content(token: Any) -> str | None:
+    """tokenizer_config.json writes a token as its text, or as {"content": text, …}."""
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _state(rule: Any) -> dict[str, Any]:
+    """A normalizer's, pre-tokenizer's or decoder's settings, as tokenizer.json writes them."""
+    return {} if rule is None else json.loads(rule.__getstate__())
+
+
+def _flatten(rule: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rules of a sequence, or the one rule, or nothing."""
+    for key in ("decoders", "normalizers", "pretokenizers"):
+        if isinstance(rule.get(key), list):
+            return [inner for item in rule[key] for inner in _flatten(item)]
+    return [rule] if rule else []
+
+
+@cache
+def _bytes_of_characters() -> dict[str, int]:
+    """GPT-2's printable character for each byte (encoder.py, bytes_to_unicode), turned round."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}

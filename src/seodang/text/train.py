@@ -1,0 +1,257 @@
+"""Texts → vocabulary: byte-level BPE, BPE with word ends, WordPiece, words, characters.
+
+Words are counted first, in bounded memory; the merges are learned from the counts by the `tokenizers` library.
+Symbols are given to it in a fixed order, so that equal counts are decided the same way in every run (with its own
+`end_of_word_suffix` and `continuing_subword_prefix` the order is that of a randomly seeded hash table).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, get_args
+
+from seodang.errors import DataError, UsageError, suggest
+from seodang.text.chat import chatml
+from seodang.text.counts import Source, count_words, texts_of
+from seodang.text.tokenizer import Tokenizer
+
+Kind = Literal["bpe", "bpe-word-end", "wordpiece", "word", "char"]
+
+SPECIAL_TOKENS = ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")
+"""Ids 0, 1, 2, 3 of every vocabulary we learn; those that are not byte-level have `<|unk|>` as 4."""
+
+UNKNOWN = "<|unk|>"
+WORD_END = "</w>"
+
+BYTES_PER_WORD = 1500
+"""Memory that a distinct word takes while merges are learned: measured, see tests and docs."""
+
+_FIRST_SYMBOL = 0xF0000
+_MOST_SYMBOLS = 0x10FFFE - _FIRST_SYMBOL
+
+
+def train_tokenizer(
+    source: Source,
+    kind: Kind = "bpe",
+    vocab_size: int = 8000,
+    *,
+    special_tokens: Sequence[str] = SPECIAL_TOKENS,
+    nfc: bool = True,
+    lowercase: bool = False,
+    min_count: int = 2,
+    max_ram: int = 1_500_000_000,
+    chat_template: str | None = None,
+) -> Tokenizer:
+    """Learn a vocabulary of at most `vocab_size` entries (special tokens included) from texts, read once.
+
+    source     texts (an iterator of str), or UTF-8 text files (Path, or an iterator of them)
+    kind       bpe: byte-level, as GPT-2; bpe-word-end: characters with `</w>`, as GPT-1; wordpiece: as BERT; word; char
+    nfc        compose characters (Hangul syllables above all) before anything else, in training and in use
+    min_count  pairs (for word and char: entries) that occur less often are not learned
+    max_ram    bytes; when there are more distinct words than fit, the rarest are left out of the counts
+    The first special token ends texts (eos), the second pads. The default chat template is ChatML.
+    Raises UsageError for an unknown kind or too small a vocabulary, DataError when there is no text.
+    """
+    if kind not in get_args(Kind):
+        raise UsageError(f"unknown kind {kind!r} of vocabulary", "", suggest(kind, get_args(Kind)))
+    special = [*special_tokens, *([] if kind == "bpe" else [UNKNOWN])]
+    room = vocab_size - len(special)
+    need = 256 if kind == "bpe" else 1
+    if room < need:
+        raise UsageError(
+            f"a vocabulary of {vocab_size} is too small",
+            f"{len(special)} special tokens and {need} {'bytes' if kind == 'bpe' else 'symbol'} come first",
+            f"ask for {len(special) + need} or more with --vocab-size",
+        )
+    words = _words(source, kind, nfc=nfc, lowercase=lowercase, max_ram=max_ram)
+    build = {"bpe": _bpe, "bpe-word-end": _word_end, "wordpiece": _wordpiece, "word": _word, "char": _char}[kind]
+    backend = build(words, special, room, min_count)
+    backend.normalizer = _normalizer(nfc, lowercase)
+    backend.add_special_tokens(list(special))
+    config = {"bos_token": None, "eos_token": special_tokens[0], "pad_token": special_tokens[1]}
+    if kind != "bpe":
+        config["unk_token"] = UNKNOWN
+    return Tokenizer(backend, config=config, chat_template=chatml() if chat_template is None else chat_template)
+
+
+def _words(source: Source, kind: Kind, *, nfc: bool, lowercase: bool, max_ram: int) -> Counter[str]:
+    """Pre-tokens and their counts."""
+    counts = count_words(
+        texts_of(source), max_words=max(1000, max_ram // BYTES_PER_WORD), nfc=nfc, lowercase=lowercase
+    )
+    if not counts:
+        raise DataError("there is no text to learn from", "the data is empty", "name files that hold text")
+    if kind == "char":
+        return counts
+    splitter = _pre_tokenizer(kind)
+    words: Counter[str] = Counter()
+    while counts:  # emptied as we go: only one of the two tables is ever full
+        text, count = counts.popitem()
+        for piece, _ in splitter.pre_tokenize_str(text):
+            words[piece] += count
+    return words
+
+
+def _normalizer(nfc: bool, lowercase: bool) -> Any:
+    from tokenizers import normalizers
+
+    rules = [normalizers.NFC()] * nfc + [normalizers.Lowercase()] * lowercase
+    return normalizers.Sequence(rules) if rules else None
+
+
+def _pre_tokenizer(kind: Kind) -> Any:
+    from tokenizers import Regex, pre_tokenizers
+
+    if kind == "bpe":
+        return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if kind == "char":
+        return pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    return pre_tokenizers.BertPreTokenizer()
+
+
+def _bpe(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, pre_tokenizers, processors
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    entries, merges = learn_merges(words, list, alphabet, room, min_count)
+    names = ["".join(entry) for entry in entries]
+    pairs = [("".join(left), "".join(right)) for left, right in merges]
+    backend = Backend(models.BPE(vocab=_numbered([*special, *names]), merges=pairs))
+    backend.pre_tokenizer = _pre_tokenizer("bpe")
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.ByteLevel(trim_offsets=False)
+    return backend
+
+
+def _word_end(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models
+
+    alphabet = frequent_symbols(words, word_end_symbols, max(1, room * 3 // 4))
+    entries, merges = learn_merges(words, word_end_symbols, alphabet, room, min_count)
+    names = ["".join(entry) for entry in entries]
+    pairs = [("".join(left), "".join(right)) for left, right in merges]
+    model = models.BPE(
+        vocab=_numbered([*special, *names]), merges=pairs, unk_token=UNKNOWN, end_of_word_suffix=WORD_END
+    )
+    backend = Backend(model)
+    backend.pre_tokenizer = _pre_tokenizer("bpe-word-end")
+    backend.decoder = decoders.BPEDecoder(suffix=WORD_END)
+    return backend
+
+
+def _wordpiece(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models
+
+    alphabet = frequent_symbols(words, _wordpiece_symbols, max(1, room * 3 // 4))
+    entries, _ = learn_merges(words, _wordpiece_symbols, alphabet, room, min_count)
+    names = [entry[0] + "".join(symbol.removeprefix("##") for symbol in entry[1:]) for entry in entries]
+    model = models.WordPiece(_numbered([*special, *names]), unk_token=UNKNOWN, max_input_chars_per_word=100)
+    backend = Backend(model)
+    backend.pre_tokenizer = _pre_tokenizer("wordpiece")
+    backend.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    return backend
+
+
+def _word(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
+    return _word_level(_most_frequent(words, room, min_count), special, "word")
+
+
+def _char(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
+    from tokenizers import decoders
+
+    characters: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            characters[character] += count
+    backend = _word_level(sorted(_most_frequent(characters, room, 1)), special, "char")
+    backend.decoder = decoders.Fuse()
+    return backend
+
+
+def _word_level(entries: Iterable[str], special: list[str], kind: Kind) -> Any:
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models
+
+    backend = Backend(models.WordLevel(_numbered([*special, *entries]), unk_token=UNKNOWN))
+    backend.pre_tokenizer = _pre_tokenizer(kind)
+    return backend
+
+
+def _most_frequent(counts: Counter[str], room: int, min_count: int) -> list[str]:
+    """Highest count first; of equal ones the lower code points."""
+    ranked = sorted(((-count, entry) for entry, count in counts.items() if count >= min_count))
+    return [entry for _, entry in ranked[:room]]
+
+
+def _numbered(entries: Iterable[str]) -> dict[str, int]:
+    """Entry → id. An entry that text happens to share with a special token is that token."""
+    return {entry: id for id, entry in enumerate(dict.fromkeys(entries))}
+
+
+def word_end_symbols(word: str) -> list[str]:
+    """GPT-1's symbols: characters, the last one marked with `</w>`."""
+    return [*word[:-1], word[-1] + WORD_END]
+
+
+def _wordpiece_symbols(word: str) -> list[str]:
+    return [word[0], *("##" + character for character in word[1:])]
+
+
+def frequent_symbols(words: Counter[str], cut: Callable[[str], list[str]], room: int) -> list[str]:
+    """At most `room` symbols, the most frequent; in the order plain before marked, then by code point."""
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for symbol in cut(word):
+            counts[symbol] += count
+    return sorted(_most_frequent(counts, room, 1), key=lambda symbol: (len(symbol), symbol))
+
+
+def learn_merges(
+    words: Counter[str], cut: Callable[[str], list[str]], alphabet: Sequence[str], room: int, min_count: int
+) -> tuple[list[tuple[str, ...]], list[tuple[tuple[str, ...], tuple[str, ...]]]]:
+    """BPE by the library's trainer: entries (each the symbols it is made of) and merges, first learned first.
+
+    Each symbol travels as one private-use character, so any symbols in any order can be learned. The pair with the
+    highest count is joined; of equal counts the pair whose left (then right) entry is older. Symbols that are not in
+    `alphabet` are left out of their words. `words` is emptied.
+    """
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, pre_tokenizers, trainers
+
+    if len(alphabet) > min(room, _MOST_SYMBOLS):
+        raise UsageError("the vocabulary is too small", f"{len(alphabet)} symbols come first", "ask for more entries")
+    code = {symbol: chr(_FIRST_SYMBOL + index) for index, symbol in enumerate(alphabet)}
+
+    def repeated() -> Iterator[str]:
+        while words:
+            word, count = words.popitem()
+            coded = "".join(code[symbol] for symbol in cut(word) if symbol in code)
+            while coded and count > 0:
+                yield " ".join([coded] * min(count, 10_000))
+                count -= 10_000
+
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(
+        vocab_size=room, min_frequency=min_count, initial_alphabet=list(code.values()), show_progress=False
+    )
+    backend.train_from_iterator(repeated(), trainer)
+    return _decoded(backend, alphabet)
+
+
+def _decoded(
+    backend: Any, alphabet: Sequence[str]
+) -> tuple[list[tuple[str, ...]], list[tuple[tuple[str, ...], tuple[str, ...]]]]:
+    import json
+
+    def symbols(text: str) -> tuple[str, ...]:
+        return tuple(alphabet[ord(character) - _FIRST_SYMBOL] for character in text)
+
+    model = json.loads(backend.to_str())["model"]
+    entries = [symbols(text) for text, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]
+    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    return entries, [(symbols(left), symbols(right)) for left, right in merges]
