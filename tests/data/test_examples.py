@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,17 @@ def test_nothing_to_learn_is_an_error_naming_the_row(tokenizer: ByteTokenizer) -
         tokenize_conversations([pair(6, "Q", " ")], tokenizer, max_length=60)
     with pytest.raises(DataError, match="no row is left"):
         tokenize_conversations([], tokenizer, max_length=60)
+
+
+def test_an_error_of_the_template_names_the_row(
+    tokenizer: ByteTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise DataError("roles must alternate", "the template says so", "merge the messages")
+
+    monkeypatch.setattr(sys.modules["seodang.text.chat"], "render_with_mask", refuse)
+    with pytest.raises(DataError, match="rows.jsonl:4: roles must alternate"):
+        tokenize_conversations([pair(4)], tokenizer, max_length=60)
 
 
 def test_mixed_formats_are_an_error_within_a_file_only(tokenizer: ByteTokenizer) -> None:

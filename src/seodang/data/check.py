@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seodang.data.examples import check_one_format
+from seodang.data.examples import check_one_format, located
 from seodang.data.formats import is_desired, to_conversation, unused_keys
 from seodang.data.readers import Row, read_documents, read_rows, text_key
 from seodang.data.sources import expand, kind_of
@@ -122,7 +122,8 @@ class Checker:
             return Item(row.where, _digest(turns), question, sum(len(content) for _, content in turns), 0)
         from seodang.text.chat import render
 
-        ids = render(self.tokenizer, messages)
+        with located(row.where):
+            ids = render(self.tokenizer, messages)
         return Item(row.where, _digest(turns), question, len(ids), self._count_unknown(ids))
 
     def _measure(self, text: str) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -167,7 +168,8 @@ class _Builder:
 
     def build(self, conversation: Conversation, report: Report) -> Example | None:
         messages = conversation.messages
-        ids, mask = self.render(self.tokenizer, messages, train=self.train)
+        with located(conversation.where):
+            ids, mask = self.render(self.tokenizer, messages, train=self.train)
         if not any(mask[1:]):
             why = {
                 "flags": "no assistant message is flagged (train, weight or loss_mask)",
@@ -229,6 +231,17 @@ class _Builder:
             f"it has {n_tokens:,} tokens, {self.max_length:,} fit",
             "shorten the row, raise --max-length, or leave such rows out with --too-long drop",
         )
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Puts `file:row` in front of an error about a conversation that does not know where it came from."""
+    try:
+        yield
+    except DataError as error:
+        if error.what.startswith(where):
+            raise
+        raise DataError(f"{where}: {error.what}", error.why, error.fix) from None
 
 
 def _check_losses(report: Report, max_length: int, max_lost: float) -> None:

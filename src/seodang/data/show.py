@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from seodang.data.examples import Train
+from seodang.data.examples import Train, located
 from seodang.data.formats import format_of, to_conversation
 from seodang.data.readers import Row, read_rows, text_key
 
@@ -40,7 +40,8 @@ def _row(row: Row, tokenizer: Any, train: Train) -> dict[str, Any]:
     if "messages" in shown:
         from seodang.text.chat import render_with_mask
 
-        ids, mask = render_with_mask(tokenizer, shown["messages"], train=train)
+        with located(row.where):
+            ids, mask = render_with_mask(tokenizer, shown["messages"], train=train)
     else:
         ids = [*tokenizer.encode(shown["text"]), tokenizer.end_of_text_id]
         mask = [kind == "text" and i > 0 for i in range(len(ids))]

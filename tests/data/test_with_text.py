@@ -1,0 +1,83 @@
+"""Data and the real tokenizer and chat template together: from rows to batches and back to text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seodang.data.examples import tokenize_conversations
+from seodang.data.loader import SFTLoader
+from seodang.data.readers import read_rows
+from seodang.data.shards import build_shards
+from seodang.data.show import plain_lines, show
+from seodang.text.chat import chatml, render
+from seodang.text.tokenizer import Tokenizer
+
+SPECIAL = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(["the cat and the hat user assistant 서당개 삼 년"] * 4, trainer)
+    folder = tmp_path_factory.mktemp("tokenizer")
+    backend.save(str(folder / "tokenizer.json"))
+    config = {"eos_token": "<|endoftext|>", "pad_token": "<|pad|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "chat_template.jinja").write_text(chatml())
+    return Tokenizer.load(folder)
+
+
+def test_shards_give_the_text_back(tmp_path: Path, real: Tokenizer) -> None:
+    texts = ["the cat <|endoftext|> is text", "서당개 삼 년이면\n풍월을 😀"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    made = build_shards(tmp_path / "a.jsonl", real, tmp_path / "out")
+    assert made.bytes_ratio == 1.0 and made.n_bytes == sum(len(text.encode()) for text in texts)
+    for i, text in enumerate(texts):
+        ids = made.documents(i).tolist()
+        assert ids[-1] == real.end_of_text_id and real.end_of_text_id not in ids[:-1]
+        assert real.decode(ids[:-1]) == text
+
+
+def test_exactly_answers_and_their_ends_are_learned(tmp_path: Path, real: Tokenizer) -> None:
+    rows = []
+    for n in range(1, 6):
+        turns = [{"role": "system", "content": "be <|im_end|> brief"}] if n % 2 else []
+        for i in range(n):
+            turns.append({"role": "user", "content": f"질문 {i} <|im_start|>"})
+            turns.append({"role": "assistant", "content": f" the 답 {i}\n"})
+        rows.append({"messages": turns})
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    examples, _ = tokenize_conversations(read_rows(file), real, max_length=2000)
+    for n, example in enumerate(examples, 1):
+        answers = [f" the 답 {i}\n" for i in range(n)]
+        learned = example.ids[example.mask]
+        assert real.decode(learned.tolist()) == "".join(answer + "<|im_end|>" for answer in answers)
+        assert example.ids.tolist() == render(real, rows[n - 1]["messages"])
+        assert example.n_bytes == sum(len(answer.encode()) for answer in answers)
+        assert "«" + answers[-1] + "<|im_end|>»" in "\n".join(
+            plain_lines(next(show([write_one(tmp_path, rows[n - 1])], real)), True)
+        )
+    loader = SFTLoader(examples, tokens_per_step=2000, context_length=2000)
+    (batch,) = loader.next_step()
+    targets = batch.targets[batch.targets != -100].tolist()
+    assert sorted(targets) == sorted(np.concatenate([example.ids[example.mask] for example in examples]).tolist())
+
+
+def write_one(folder: Path, row: dict) -> Path:
+    file = folder / "one.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    return file
