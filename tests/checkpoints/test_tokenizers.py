@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 from pathlib import Path
 
 import pytest
@@ -142,9 +143,11 @@ def test_sentencepiece_from_gguf(tmp_path: Path) -> None:
         tokens=[piece for piece, _ in PIECES],
         types=[2, 3, 3] + [6] * 256 + [1] * 8,
         scores=[score for _, score in PIECES],
-        extra={"tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2},
+        extra={f"tokenizer.ggml.{name}_token_id": id for name, id in (("bos", 1), ("eos", 2), ("eot", 5))},
     )
-    loaded = load_model(tmp_path / "m.gguf").tokenizer
+    whole = load_model(tmp_path / "m.gguf")
+    assert whole.generation == {"bos_token_id": 1, "eos_token_id": [5, 2]}
+    loaded = whole.tokenizer
     assert loaded is not None and loaded.bos_id == 1 and loaded.eos_id == 2
     assert loaded.encode("the the") == [THE, THE]
     assert loaded.encode("at") == [SPACE, 3 + ord("a"), LETTER_T]  # a byte for what has no piece
@@ -181,3 +184,17 @@ def test_generation_settings_of_the_parent_stay(tmp_path: Path) -> None:
     save_folder(tmp_path, model, tokenizer(), generation={"eos_token_id": 3, "top_p": 0.9})
     written = json.loads((tmp_path / "generation_config.json").read_text())
     assert written == {"eos_token_id": 3, "pad_token_id": 1, "top_p": 0.9}
+
+
+def test_an_old_llama_folder_has_only_its_sentencepiece_model(tmp_path: Path) -> None:
+    from tests.checkpoints.test_llama2c import _message
+
+    save_folder(tmp_path, tiny("llama", vocab_size=len(PIECES)), None)
+    kinds = [2, 3, 3] + [6] * 256 + [1] * 8
+    pieces = [
+        _message((1, 2, piece.encode()), (2, 5, struct.pack("<f", score)), (3, 0, kind))
+        for (piece, score), kind in zip(PIECES, kinds, strict=True)
+    ]
+    (tmp_path / "tokenizer.model").write_bytes(_message(*((1, 2, piece) for piece in pieces)))
+    loaded = load_folder(tmp_path)[1]
+    assert loaded is not None and loaded.encode("the the") == [THE, THE]

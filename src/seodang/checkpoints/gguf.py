@@ -136,10 +136,15 @@ class GGUFFile:
         )
 
     def generation(self) -> dict[str, Any]:
-        """bos, eos and pad ids, as generation_config.json names them."""
-        keys = {"bos": "bos_token_id", "eos": "eos_token_id", "padding": "pad_token_id"}
-        ids = {theirs: self._value(f"tokenizer.ggml.{key}_token_id") for key, theirs in keys.items()}
-        return {key: int(value) for key, value in ids.items() if value is not None}
+        """bos, eos and pad ids, as generation_config.json names them; the end of a turn ends a text too."""
+        keys = {"bos_token_id": ("bos",), "eos_token_id": ("eot", "eos"), "pad_token_id": ("padding",)}
+        found: dict[str, Any] = {}
+        for theirs, names in keys.items():
+            values = [self._value(f"tokenizer.ggml.{name}_token_id") for name in names]
+            unique = list(dict.fromkeys(int(value) for value in values if value is not None))
+            if unique:
+                found[theirs] = unique[0] if len(unique) == 1 else unique
+        return found
 
     def _ours(self, name: str) -> str | None:
         """Our name of their tensor; None for tables that are not weights."""

@@ -14,6 +14,7 @@ import seodang
 from seodang.checkpoints.layouts import Layout, layout_of_family, layout_of_type
 from seodang.checkpoints.probe import make_probe
 from seodang.checkpoints.publish import SEODANG, publish_folder, require_published
+from seodang.checkpoints.sentencepiece import read_model, tokenizer_from_pieces
 from seodang.checkpoints.tensor_files import Tensors, read_json, weight_files, write_tensors
 from seodang.checkpoints.weights import DTYPES, assemble, check_finite, check_shape, expected_shapes
 from seodang.errors import DataError, SeodangError, UsageError
@@ -45,7 +46,6 @@ def save_folder(
     tokenizer has more ids than the model has rows, UsageError for a model that has no such form.
     """
     folder = Path(folder)
-    _check_before_saving(model, tokenizer, dtype)
     width = _stored_dtype(model, dtype).itemsize
     require_free_space(folder, int(1.05 * width * sum(p.numel() for p in model.parameters())) + 20_000_000)
     with publish_folder(folder) as stage:
@@ -75,9 +75,9 @@ def write_model(
     seodang.json gets the config, the lineage and a probe: the logits, in float32, of fixed ids, computed from
     the files just written, which `verify` computes again. Raises as `save_folder`.
     """
-    _check_before_saving(model, tokenizer, dtype)
     layout = layout_of_family(model.config.family)
     stored = _stored_dtype(model, dtype)
+    check_tokenizer(tokenizer, model.config.vocab_size, "the model is not saved")
     ids = {**special_ids(tokenizer), **_given(generation)}
     config = {
         "architectures": [layout.architecture],
@@ -157,7 +157,10 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 def read_tokenizer(folder: Path) -> Tokenizer | None:
     """The folder's tokenizer; None when it has no file of one. Raises DataError when the file is damaged."""
     known = ("tokenizer.json", "vocab.json", "vocab.txt", "encoder.json")
-    return Tokenizer.load(folder) if any((folder / name).is_file() for name in known) else None
+    if any((folder / name).is_file() for name in known):
+        return Tokenizer.load(folder)
+    pieces = folder / "tokenizer.model"  # older LLaMA folders have nothing else
+    return tokenizer_from_pieces(read_model(pieces)) if pieces.is_file() else None
 
 
 def check_tokenizer(tokenizer: Tokenizer | None, rows: int, origin: object) -> None:
@@ -249,18 +252,11 @@ def _outgoing(model: Decoder, layout: Layout, dtype: torch.dtype) -> Iterator[tu
         yield layout.theirs(name), (value.t() if layout.is_transposed(name) else value).contiguous()
 
 
-def _check_before_saving(model: Decoder, tokenizer: Tokenizer | None, dtype: torch.dtype | None) -> None:
-    layout_of_family(model.config.family).from_config(model.config)
-    check_tokenizer(tokenizer, model.config.vocab_size, "the model is not saved")
-    stored = _stored_dtype(model, dtype)
+def _stored_dtype(model: Decoder, dtype: torch.dtype | None) -> torch.dtype:
+    stored = dtype or model.embed.weight.dtype
     if stored not in DTYPES.values():
         raise UsageError(f"weights cannot be saved as {stored}", "", "choose from " + ", ".join(DTYPES))
-    for name, tensor in model.state_dict().items():
-        check_finite(name, tensor.detach())
-
-
-def _stored_dtype(model: Decoder, dtype: torch.dtype | None) -> torch.dtype:
-    return dtype or model.embed.weight.dtype
+    return stored
 
 
 def _given(generation: dict[str, Any] | None) -> dict[str, Any]:

