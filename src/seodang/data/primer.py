@@ -1,9 +1,9 @@
 """The primer (첫 책): a corpus that the package writes itself from a seeded grammar, in English and Korean.
 
-Prose to pre-train on (little stories, an invented valley's inhabitants, true little facts, sums) and questions to
-instruction-tune on. The prose states every fact, plainly and never as a question put to an assistant. The questions
-are split fact by fact: a held-out question asks, in any wording, something that no training question asks, so
-answering it takes what the prose taught and the way of answering that the training questions taught.
+Prose to pre-train on (little stories, an invented valley's inhabitants, true little facts, sums, scenes at school)
+and questions to instruction-tune on, as chats. The questions are split fact by fact: a held-out question asks, in any
+wording, something that is asked nowhere else, neither in the training questions nor at school in the prose. The prose
+states its fact, plainly; answering takes what the prose taught and the way of answering that other questions taught.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from seodang.files import atomic_write, make_folder
 
 Part = Literal["train", "heldout"]
 LANGUAGES: tuple[Language, ...] = (ENGLISH, KOREAN)
-SHARES = {"stories": 0.4, "people": 0.25, "knowledge": 0.22, "sums": 0.13}
+SHARES = {"stories": 0.3, "people": 0.22, "knowledge": 0.22, "sums": 0.1, "school": 0.16}
 """Share of each kind of prose, in bytes; both languages have the same number of bytes."""
 HELD_OUT_FACTS = 0.25
 """Share of the facts that no training question asks about."""
 HELD_OUT_BYTES = 0.04
 """Size of the held-out prose as a share of the training prose."""
-READINGS = {"train": 2400, "heldout": 70}
+READINGS = {"train": 1500, "heldout": 70}
 """Questions about a very little story, per language."""
-STORIES_ON_REQUEST = 120
+STORIES_ON_REQUEST = 60
 """Rows of the training questions, per language, that ask for a story."""
 
 
@@ -130,7 +130,12 @@ def _write(world: _World, kind: str, rng: random.Random) -> str:
             return rng.choice(language.lessons) + " " + _said(rng.sample(relation, 4), rng)
         facts = [rng.choice(rng.choice(world.knowledge)) for _ in range(4)]
         return rng.choice(language.lessons) + " " + _said(facts, rng)
-    return rng.choice(language.lessons) + " " + _said(rng.sample(world.sums, 5), rng)
+    if kind == "sums":
+        return rng.choice(language.lessons) + " " + _said(rng.sample(world.sums, 5), rng)
+    return " ".join(
+        fill(rng.choice(language.exchanges), {"q": rng.choice(fact.questions), "a": fact.answer})
+        for fact in rng.sample(world.asked, 4)
+    )
 
 
 def primer_documents(seed: int = 0, part: Part = "train", megabytes: float = 4.0) -> Iterator[Document]:

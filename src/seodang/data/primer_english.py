@@ -113,7 +113,7 @@ _MONTHS = "January February March April May June July August September October N
 _FOLLOWS = tuple(
     {"x": cycle[i], "y": cycle[(i + 1) % len(cycle)]} for cycle in (_DAYS, _MONTHS) for i in range(len(cycle))
 )
-_COUNTS = tuple({"x": str(n), "y": str(n + 1)} for n in range(1, 40))
+_COUNTS = tuple({"x": str(n), "y": str(n + 1)} for n in range(1, 21))
 
 _KNOWN = (
     Relation(
@@ -288,6 +288,8 @@ ENGLISH = Language(
              "It was a good day.", "What a day!", "And they lived happily."),
     lessons=("Today we learn something.", "The teacher said:", "Listen and remember.", "This is true.",
              "At school the children read aloud.", "Here is what we know.", "From the big book:"),
+    exchanges=('The teacher asked: "{q}" The children said: "{a}"', '"{q}" asked the teacher. "{a}" said the child.',
+               'A child wondered: "{q}" The answer was: "{a}"', "{q} {a}"),
     meetings=("Let me tell you about {x}.", "This is {x}.", "There is someone in the valley whose name is {x}.",
               "Do you know {x}?", "{x} is one of us.", "A word about {x}."),
     small_talk=(

@@ -158,6 +158,8 @@ class Language:
     endings: tuple[str, ...]
     lessons: tuple[str, ...]
     """First sentences of documents that list facts."""
+    exchanges: tuple[str, ...]
+    """A question `{q}` and its answer `{a}` among people."""
     meetings: tuple[str, ...]
     """First sentences of documents about an inhabitant `{x}`."""
     small_talk: tuple[tuple[str, str], ...]

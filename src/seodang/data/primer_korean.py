@@ -110,7 +110,7 @@ _FOLLOWS = tuple(
     for cycle in (_DAYS, _MONTHS, _SEASONS)
     for i in range(len(cycle))
 )
-_COUNTS = tuple({"x": str(n), "y": str(n + 1)} for n in range(1, 40))
+_COUNTS = tuple({"x": str(n), "y": str(n + 1)} for n in range(1, 21))
 
 _KNOWN = (
     Relation(
@@ -293,6 +293,9 @@ KOREAN = Language(
              "참 좋은 날이었습니다.", "모두 행복하게 살았습니다."),
     lessons=("오늘은 이것을 배웁니다.", "훈장님이 말씀하셨습니다.", "잘 듣고 기억하세요.", "이것은 참말입니다.",
              "서당에서 아이들이 소리 내어 읽습니다.", "우리가 아는 것은 이렇습니다.", "큰 책에 이렇게 쓰여 있습니다."),
+    exchanges=('훈장님이 물었습니다. "{q}" 아이들이 대답했습니다. "{a}"',
+               '"{q}" 하고 훈장님이 물었습니다. "{a}" 하고 아이가 말했습니다.',
+               '한 아이가 궁금해했습니다. "{q}" 대답은 이렇습니다. "{a}"', "{q} {a}"),
     meetings=("{x:을} 소개합니다.", "이 사람은 {x}입니다.", "마을에 {x:이라}는 사람이 있습니다.", "{x:을} 아십니까?",
               "{x:은} 우리 이웃입니다.", "{x}의 이야기를 하겠습니다."),
     small_talk=(
