@@ -81,7 +81,7 @@ def test_container_limits_count(tmp_path: Path) -> None:
 def test_self_test_passes_here_and_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from seodang.planning import trial
 
-    assert [row["value"] for row in trial.self_test(tmp_path)] == [True] * 3
+    assert [row["value"] for row in trial.self_test(tmp_path)] == [True] * 4
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(trial, "check_manifest", lambda folder: None)  # a manifest that notices nothing
     broken = trial.self_test(tmp_path)[0]

@@ -109,7 +109,8 @@ def shortened(argv: list[str]) -> list[str]:
             words += SHORTER[word]
         else:
             words.append(word)
-    return [*words, "--batch-tokens", "512"] if argv[0] in ("pretrain", "sft") else words
+    extra = {"pretrain": ["--batch-tokens", "512"], "sft": ["--batch-tokens", "512"], "doctor": ["--no-measure"]}
+    return words + extra.get(argv[0], [])
 
 
 def write_inputs(folder: Path) -> None:

@@ -25,6 +25,7 @@ from seodang.models.families import build_model
 from seodang.models.sizes import published
 from seodang.objectives.language import LanguageModelling
 from seodang.planning.machine import usable_cpus
+from seodang.text.train import train_tokenizer
 from seodang.training.machine import choose_dtype
 from seodang.training.optimizer import build_optimizer
 from seodang.training.step import train_step
@@ -118,6 +119,7 @@ def self_test(folder: Path) -> list[Row]:
     """Small things that must come out right; each row is `ok` or `bad`."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("files", lambda: _check_files(folder)),
+        ("tokenizer", _check_tokenizer),
         ("learning", _check_learning),
         ("key-value cache", _check_cache),
     ]
@@ -153,6 +155,15 @@ def _check_files(folder: Path) -> str:
         except SeodangError:
             return "a folder is written whole, and damage is noticed"
     raise AssertionError("a changed file was not noticed")
+
+
+def _check_tokenizer() -> str:
+    seen, unseen = "서당에서 책을 읽습니다. A school in a village. ", "훈장님과 아이들이 꽃밭에서 웃었습니다 🌸"
+    tokenizer = train_tokenizer([seen] * 20, vocab_size=300)
+    for text in (seen, unseen):
+        found = tokenizer.decode(tokenizer.encode(text))
+        _require(found == text, f"{text!r} comes back as {found!r}")
+    return "Korean, English and emoji come back as they were, unseen ones too"
 
 
 _TINY = ModelConfig(family="gpt2", vocab_size=64, context_length=32, d_model=32, n_layers=2, n_heads=2)
