@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from seodang.cli.chat import Chat
+from seodang.cli.conversation import Chat
 from seodang.cli.main import main
 from seodang.errors import UsageError
 from seodang.inference.language_model import Stream
@@ -137,12 +137,9 @@ def test_mistakes(folder, monkeypatch, capsys):
         assert (code, err.count("\n")) == (expected, 3)
 
 
-def test_a_model_that_only_continues_text(folder, monkeypatch, capsys, tmp_path):
-    import shutil
-
-    plain = tmp_path / "plain"
-    shutil.copytree(folder, plain)
-    for name in ("chat_template.jinja", "manifest.json"):
-        (plain / name).unlink(missing_ok=True)
-    code, _, err = talk(monkeypatch, capsys, "hello\n", "--model", str(plain))
-    assert code in (2, 3) and "Traceback" not in err
+def test_a_model_that_only_continues_text(monkeypatch, capsys, tmp_path):
+    lm = taught()
+    monkeypatch.setattr(lm.tokenizer, "chat_template", None)
+    lm.save(tmp_path / "plain")
+    code, _, err = talk(monkeypatch, capsys, "hello\n", "--model", str(tmp_path / "plain"))
+    assert (code, err.count("\n")) == (2, 3) and "no chat template" in err

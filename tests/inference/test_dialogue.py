@@ -64,6 +64,29 @@ def test_an_end_of_turn_ends_the_answer(lm, monkeypatch):
     assert end in lm.end_ids
 
 
+def test_the_next_turn_computes_only_what_is_new(lm, monkeypatch):
+    """The cache of the turn before is taken over; the answer is that of a fresh start."""
+    lengths: list[int] = []
+    forward = type(lm.model).forward
+
+    def counted(model, ids, **rest):
+        lengths.append(ids.shape[1])
+        return forward(model, ids, **rest)
+
+    monkeypatch.setattr(type(lm.model), "forward", counted)
+    talk = [SYSTEM, user("the cat sat on")]
+    first = lm.stream_chat(talk, max_new_tokens=8)
+    talk += [assistant("".join(first)), user("the dog?")]
+    fresh = lm.chat(talk, max_new_tokens=8)
+    lengths.clear()
+    second = lm.stream_chat(talk, after=first, max_new_tokens=8)
+    assert "".join(second) == fresh.text and second.generation.tokens == fresh.tokens
+    assert lengths[0] < fresh.prompt_tokens / 2 and sum(lengths) < fresh.prompt_tokens
+    lengths.clear()
+    third = lm.stream_chat(talk[:2], after=second, max_new_tokens=8)  # and back again
+    assert "".join(third) == first.generation.text and lengths[0] == 1
+
+
 def test_fit_messages_leaves_room_for_the_answer(lm):
     talk = [message for _ in range(6) for message in (user("the cat sat on the mat"), assistant("the dog too"))]
     kept, forgotten = lm.fit_messages([*talk, user("where?")], max_new_tokens=40)

@@ -11,7 +11,7 @@ import torch
 
 import seodang
 from seodang.errors import DataError, FitError, UsageError
-from seodang.inference.language_model import LanguageModel, choose_device
+from seodang.inference.language_model import LanguageModel
 from tests.inference.conftest import TEXTS, tiny
 
 PROMPTS = ["the cat", "where is", "서당에서", "the lowest newest", "고양이", "the dog sat on", "t", "the mat. 고"]
@@ -97,7 +97,7 @@ def test_wrong_calls(lm, learned):
     with pytest.raises(DataError, match="no tokenizer"):
         LanguageModel(learned, None).generate("x")
     with pytest.raises(UsageError):
-        choose_device("cude")
+        seodang.load("smollm2", device="cude")
 
 
 # --- score -----------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def summary(result: DemoResult) -> list[str]:
 
 def talk(result: DemoResult) -> None:
     """A chat with the model that has just been raised."""
-    from seodang.cli.chat import Chat
+    from seodang.cli.conversation import Chat
     from seodang.inference.language_model import load
 
     say("\nTalk to it: it knows what the primer says, and no more. /help lists the commands, /exit leaves.")

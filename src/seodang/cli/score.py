@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seodang.inference.scoring import Score
 
 _COLOURS = ((0.5, "green"), (0.1, "yellow"), (0.01, "dark_orange"), (0.0, "red"))
+_VISIBLE = {" ": "·", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 @dataclass(kw_only=True)
@@ -79,7 +80,7 @@ def _print_table(score: Score, rows: int) -> None:
     for place, (token, number, logprob) in enumerate(zip(score.tokens, score.ids, score.logprobs, strict=True)):
         if place == rows:
             break
-        shown = Text(repr(token)[1:-1].replace(" ", "·"))
+        shown = Text("".join(_VISIBLE.get(character, character) for character in token))
         if logprob is None:
             table.add_row(str(place + 1), shown, str(number), "", "")
             continue

@@ -56,6 +56,12 @@ def prefill(model: Decoder, ids: Tensor, mask: Tensor | None, cache: KVCache | N
     return model.logits(hidden[:, -1])
 
 
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
 def advance(model: Decoder, tokens: Tensor, positions: Tensor | None, mask: Tensor | None, cache: KVCache) -> Tensor:
     """Scores of the next token (B, V) after one more token per row (B, 1), with what the cache remembers."""
     hidden = model(tokens, positions=positions, mask=mask, cache=cache)
@@ -91,7 +97,9 @@ class Decoding:
     model: any decoder in eval mode. prompts: lists of ids. streams: the number of each row's random stream
     (its place in the list by default), so that a prompt keeps its continuation in whatever batch it travels.
     vocabulary: ids from there on are rows that pad the embedding and are never chosen. use_cache=False computes
-    everything anew at each step: slow, and the reference for the cached way.
+    everything anew at each step: slow, and the reference for the cached way. after: an earlier decoding of one
+    prompt, whose cache is taken over as far as this one prompt begins alike (the next turn of a conversation); it
+    cannot go on itself. capacity: tokens of cache to reserve, so that a later decoding can take it over.
     """
 
     @torch.inference_mode()
@@ -104,6 +112,8 @@ class Decoding:
         streams: Sequence[int] | None = None,
         vocabulary: int | None = None,
         use_cache: bool = True,
+        capacity: int = 0,
+        after: Decoding | None = None,
     ) -> None:
         check_prompts(model, prompts)
         self.model, self.settings, self.vocabulary = model, settings.check(), vocabulary
@@ -117,7 +127,7 @@ class Decoding:
         self._limits, self._slots, self._start = limits, list(range(len(prompts))), time.perf_counter()
         self._generators = [row_generator(settings.seed, n) for n in (streams or range(len(prompts)))]
         self._ids, mask = pad_left(prompts, weight.device)
-        capacity = self._ids.shape[1] + max(limits)
+        needed = self._ids.shape[1] + max(limits)
         self._mask: Tensor | None = None  # (B, capacity); what is generated is never padding
         self._positions: Tensor | None = None  # (B, 1), of the token to be fed next
         if mask is not None:
@@ -129,7 +139,10 @@ class Decoding:
             self._seen = torch.zeros(len(prompts), model.config.vocab_size, dtype=torch.bool, device=weight.device)
             for slot, prompt in enumerate(prompts):
                 self._seen[slot, list(prompt)] = True
-        self._cache = KVCache(model.config, len(prompts), capacity, weight.dtype, weight.device) if use_cache else None
+        self._cache = None if after is None else self._take_cache(after, prompts, needed)
+        if use_cache and self._cache is None:
+            room = max(needed, capacity)
+            self._cache = KVCache(model.config, len(prompts), room, weight.dtype, weight.device)
         self._next: Tensor | None = None  # (B, 1), the newest tokens, not yet fed
 
     @property
@@ -172,8 +185,24 @@ class Decoding:
         reason = self.finish_reasons[row] or "length"
         return Generation(text, self.tokens[row], reason, self.prompt_tokens[row], self.seconds[row])
 
+    def _take_cache(self, after: Decoding, prompts: Sequence[Sequence[int]], needed: int) -> KVCache | None:
+        """The cache of `after`, cut back to what it shares with the prompt; None when it cannot serve."""
+        cache, after._cache = after._cache, None
+        if cache is None or cache.capacity < needed or cache.batch != 1 or len(prompts) != 1:
+            return None
+        # at least one token has to be fed, for its scores
+        cache.truncate(min(common_prefix(after._fed[: cache.length], prompts[0]), len(prompts[0]) - 1))
+        return cache
+
+    @property
+    def _fed(self) -> list[int]:
+        """The ids of the only row, in the order in which the cache holds them."""
+        return [*self._ids[0].tolist(), *self.tokens[0]]
+
     def _logits(self) -> Tensor:
         """Scores of the next token (B, V) from all that is known."""
+        if self._next is None and self._cache is not None and self._cache.length:
+            return prefill(self.model, self._ids[:, self._cache.length :], None, self._cache)
         if self._next is None or self._cache is None:
             mask = None if self._mask is None else self._mask[:, : self._ids.shape[1]]
             return prefill(self.model, self._ids, mask, self._cache)

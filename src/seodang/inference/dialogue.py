@@ -16,11 +16,12 @@ def check_messages(messages: Sequence[Message]) -> None:
     """Raise DataError unless each message has a role and text, and the last one waits for an answer."""
     if not messages:
         raise DataError("the conversation is empty", "there is nothing to answer", "give it a user message")
+    fix = 'write {"role": "user", "content": "…"}'
     for row, message in enumerate(messages, start=1):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise DataError(f"message {row} has no role", "each message says who speaks", 'write {"role": "user", "content": "…"}')
+            raise DataError(f"message {row} has no role", "each message says who speaks", fix)
         if not isinstance(message.get("content"), str):
-            raise DataError(f"message {row} has no text", "its content must be a string", 'write {"role": "user", "content": "…"}')
+            raise DataError(f"message {row} has no text", "its content must be a string", fix)
     if messages[-1]["role"] == "assistant":
         raise DataError(
             "the conversation ends with the assistant", "it has nothing to answer", "end with a user message"

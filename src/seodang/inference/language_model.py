@@ -24,24 +24,27 @@ from seodang.inference.suggest import Suggestion
 from seodang.inference.suggest import suggest as search_suggestions
 from seodang.models.decoder import Decoder
 from seodang.text.tokenizer import Tokenizer
+from seodang.training.machine import choose_device
+
+Texts = list[str] | tuple[str, ...]
 
 
 class Stream(Iterator[str]):
     """Pieces of text as they come. Afterwards, or after `close()`, `generation` holds the whole."""
 
     def __init__(self, decoding: Decoding, text: TextStream) -> None:
-        self._decoding, self._text, self._shown, self._closed = decoding, text, list[str](), False
+        self.decoding, self._text, self._shown, self._closed = decoding, text, list[str](), False
 
     def __next__(self) -> str:
         while not self._closed:
-            if self._decoding.done:
+            if self.decoding.done:
                 self._closed = True
                 piece = self._text.finish()
             else:
-                (_, token), *_ = self._decoding.step()
-                piece = "" if token in self._decoding.stop_ids else self._text.push(token)
+                (_, token), *_ = self.decoding.step()
+                piece = "" if token in self.decoding.stop_ids else self._text.push(token)
                 if self._text.stopped:
-                    self._decoding.stop(0)
+                    self.decoding.stop(0)
             if piece:
                 self._shown.append(piece)
                 return piece
@@ -50,13 +53,13 @@ class Stream(Iterator[str]):
     def close(self) -> None:
         """Stop here, as somebody asked: no more pieces come."""
         if not self._closed:
-            self._decoding.stop(0)
+            self.decoding.stop(0)
         self._closed = True
 
     @property
     def generation(self) -> Generation:
         """What has been generated so far."""
-        return self._decoding.generation(0, "".join(self._shown))
+        return self.decoding.generation(0, "".join(self._shown))
 
 
 class LanguageModel:
@@ -135,10 +138,10 @@ class LanguageModel:
     def generate(self, prompt: str, *, batch_size: int = 16, **options: Unpack[Options]) -> Generation: ...
     @overload
     def generate(
-        self, prompt: Sequence[str], *, batch_size: int = 16, **options: Unpack[Options]
+        self, prompt: Texts, *, batch_size: int = 16, **options: Unpack[Options]
     ) -> list[Generation]: ...
     def generate(
-        self, prompt: str | Sequence[str], *, batch_size: int = 16, **options: Unpack[Options]
+        self, prompt: str | Texts, *, batch_size: int = 16, **options: Unpack[Options]
     ) -> Generation | list[Generation]:
         """Continue a prompt, or each of several; `batch_size` of them go through the model together.
 
@@ -164,13 +167,10 @@ class LanguageModel:
             results |= dict(zip(rows, batch, strict=True))
         return [results[row] for row in range(len(prompts))]
 
-    def _decoding(self, prompts: Sequence[Sequence[int]], settings: Settings, rows: Sequence[int]) -> Decoding:
-        return Decoding(self.model, prompts, settings, streams=rows, vocabulary=self.tokenizer.vocab_size)
-
     def _generate_batch(
         self, prompts: Sequence[Sequence[int]], settings: Settings, rows: Sequence[int]
     ) -> list[Generation]:
-        decoding = self._decoding(prompts, settings, rows)
+        decoding = Decoding(self.model, prompts, settings, streams=rows, vocabulary=self.tokenizer.vocab_size)
         texts = [TextStream(self.tokenizer, stop=settings.stop, prompt=prompt) for prompt in prompts]
         pieces: list[list[str]] = [[] for _ in prompts]
         while not decoding.done:
@@ -204,7 +204,9 @@ class LanguageModel:
         """The continuation of one prompt, piece by piece: never half a character nor part of a stop string."""
         return self._stream(self.prompt_ids(prompt), self.settings(**options))
 
-    def _stream(self, prompt: list[int], settings: Settings) -> Stream:
+    def _stream(
+        self, prompt: list[int], settings: Settings, *, capacity: int = 0, after: Stream | None = None
+    ) -> Stream:
         if settings.num_beams > 1:
             raise UsageError(
                 f"num_beams = {settings.num_beams} while streaming",
@@ -212,7 +214,15 @@ class LanguageModel:
                 "generate without streaming, or with one beam",
             )
         text = TextStream(self.tokenizer, stop=settings.stop, prompt=prompt)
-        return Stream(self._decoding([prompt], settings, [0]), text)
+        decoding = Decoding(
+            self.model,
+            [prompt],
+            settings,
+            vocabulary=self.tokenizer.vocab_size,
+            capacity=capacity,
+            after=after.decoding if after else None,
+        )
+        return Stream(decoding, text)
 
     def chat(self, messages: Sequence[Message], **options: Unpack[Options]) -> Generation:
         """The assistant's answer to a conversation: [{"role": "user", "content": "…"}, …].
@@ -223,9 +233,19 @@ class LanguageModel:
         prompt = dialogue.prompt_of(self.tokenizer, messages)
         return self.generate_ids([prompt], self.settings(**options))[0]
 
-    def stream_chat(self, messages: Sequence[Message], **options: Unpack[Options]) -> Stream:
-        """The answer to a conversation, piece by piece."""
-        return self._stream(dialogue.prompt_of(self.tokenizer, messages), self.settings(**options))
+    def stream_chat(
+        self, messages: Sequence[Message], *, after: Stream | None = None, **options: Unpack[Options]
+    ) -> Stream:
+        """The answer to a conversation, piece by piece.
+
+        after: the stream of the turn before, which is over; what both conversations begin with is not computed
+        again.
+        """
+        prompt = dialogue.prompt_of(self.tokenizer, messages)
+        settings = self.settings(**options)
+        # room for the turns to come, without reserving a whole long context
+        capacity = min(self.context_length, 2 * (len(prompt) + settings.max_new_tokens))
+        return self._stream(prompt, settings, capacity=capacity, after=after)
 
     def require_template(self) -> None:
         """Raise UsageError when this model cannot hold conversations."""
@@ -241,8 +261,8 @@ class LanguageModel:
     @overload
     def score(self, text: str, *, batch_size: int = 16) -> Score: ...
     @overload
-    def score(self, text: Sequence[str], *, batch_size: int = 16) -> list[Score]: ...
-    def score(self, text: str | Sequence[str], *, batch_size: int = 16) -> Score | list[Score]:
+    def score(self, text: Texts, *, batch_size: int = 16) -> list[Score]: ...
+    def score(self, text: str | Texts, *, batch_size: int = 16) -> Score | list[Score]:
         """log P of each token of a text, or of each of several texts, given those before it.
 
         Every token of the text is counted. The first one is predicted from `start_id`, which itself is not
@@ -281,7 +301,7 @@ class LanguageModel:
         )
 
     @torch.inference_mode()
-    def embed(self, texts: str | Sequence[str], *, batch_size: int = 16) -> Tensor:
+    def embed(self, texts: str | Texts, *, batch_size: int = 16) -> Tensor:
         """One vector per text (N, D), float32 on the CPU: the mean of its tokens' final hidden states.
 
         Padding is never read: the vector of a text does not depend on its neighbours. Raises FitError for a text
@@ -352,21 +372,6 @@ class LanguageModel:
     def save(self, folder: Path | str) -> None:
         """Write the model as a whole Hugging Face folder with its tokenizer and generation settings."""
         save_folder(Path(folder), self.model, self._tokenizer, generation=self.generation_config)
-
-
-def choose_device(device: str) -> torch.device:
-    """The device of that name; "auto" is a CUDA GPU, else Apple's, else the CPU. Raises UsageError."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"device {device!r} cannot be used", reason, "use --device auto or --device cpu") from None
-    return chosen
 
 
 def load(name_or_path: str | Path, *, device: str = "auto", dtype: torch.dtype | str | None = None) -> LanguageModel:

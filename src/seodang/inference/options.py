@@ -32,9 +32,10 @@ def merge(options: Mapping[str, Any], defaults: Mapping[str, Any], end_ids: froz
 
     Raises UsageError for an unknown option and for a value out of range.
     """
+    known = Options.__annotations__
     for name in options:
-        if name not in Options.__annotations__:
-            raise UsageError(f"unknown option {name!r}", "no such option exists", suggest(name, Options.__annotations__))
+        if name not in known:
+            raise UsageError(f"unknown option {name!r}", "no such option exists", suggest(name, known))
     given = {name: value for name, value in options.items() if value is not None}
     stop = given.pop("stop", ())
     merged: dict[str, Any] = {}

@@ -57,6 +57,9 @@ class _Beginning:
         return bool(self.text.strip()) and not self.text.endswith(BROKEN)
 
 
+_NOTHING = _Beginning((), "", 0.0, 1)
+
+
 def begins_word(text: str, addition: str) -> bool:
     """Whether `addition` behind `text` is the beginning of another word, and not more of the same one."""
     if not text.strip() or not addition or addition.startswith(BROKEN):
@@ -89,7 +92,7 @@ class Suggester:
     def search(self, n: int, words: int) -> list[Suggestion]:
         """The `n` most probable continuations of `words` words, distinct, most probable first."""
         found: dict[str, Suggestion] = {}
-        heap = [(0.0, (), _Beginning((), "", 0.0, 1))]
+        heap: list[tuple[float, tuple[int, ...], _Beginning]] = [(0.0, (), _NOTHING)]
         for _ in range(4 * n + 16):  # a bound for models that spread thin; most need two or three rounds
             if not heap or self._settled(found, heap[0][2], n):
                 break
@@ -128,7 +131,7 @@ class Suggester:
         """log P of the next token (B, V) behind each beginning."""
         if not beginnings:
             return self.first[:0]
-        if beginnings == [_Beginning((), "", 0.0, 1)]:
+        if beginnings == [_NOTHING]:
             return self.first
         ids = pad_right([beginning.tokens for beginning in beginnings], self.first.device)
         self.cache.truncate(len(self.prompt))
