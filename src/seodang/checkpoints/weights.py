@@ -43,7 +43,7 @@ def assemble(
     Raises DataError, naming the tensor and `origin`, when one is missing, left over or of the wrong shape.
     """
     model = build_model(config, "meta")
-    shapes = expected_shapes(config)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     state: dict[str, Tensor] = {}
     for name, tensor in tensors:
         if name not in shapes:

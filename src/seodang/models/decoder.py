@@ -22,8 +22,8 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.vocab_size, config.d_model)
-        self.positions = None if config.rope else nn.Embedding(config.context_length, config.d_model)
+        self.embed = _table(config.vocab_size, config.d_model)
+        self.positions = None if config.rope else _table(config.context_length, config.d_model)
         self.dropout = nn.Dropout(config.embedding_dropout)
         self.layers = nn.ModuleList(self.block(layer) for layer in range(config.n_layers))
         self.norm = self.final_norm()
@@ -105,3 +105,8 @@ class Decoder(nn.Module):
                 nn.init.normal_(parameter, std=std, generator=generator)
             else:
                 nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
+
+
+def _table(rows: int, width: int) -> nn.Embedding:
+    # nn.Embedding(rows, width) draws normal numbers, which on the meta device first imports torch.compile: a second
+    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
