@@ -64,7 +64,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         tree = super()._parse(source, name, filename)
         for node in list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock))):
             tick = nodes.Call(nodes.Name("__tick", "load"), [], [], None, None)
-            node.body.insert(0, nodes.Output([tick]))
+            node.body.insert(0, nodes.Output([tick]))  # type: ignore[attr-defined]
         return tree
 
     def joined(self, parts: Iterable[Any]) -> str:
@@ -83,7 +83,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             _check_fields(left)
         return super().call_binop(context, operator, left, right)
 
-    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         _check_numbers((*args, *kwargs.values()))
         if isinstance(getattr(obj, "__self__", None), str) and getattr(obj, "__name__", "") == "replace":
             _check_replacement(obj.__self__, *args)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 """The special tokens that tokenizer_config.json names."""
 
+_MORE_ROLES = ("cls_token", "sep_token", "mask_token")
 _ENDS_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|end_of_turn|>", "<|eot|>")
 _ENDS_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 _SPACE = "\u2581"  # ▁, SentencePiece's space
@@ -154,8 +155,11 @@ class Tokenizer:
         folder = Path(folder)
         atomic_write(folder / "tokenizer.json", self._backend.to_str(pretty=True))
         added = {str(id): token.__getstate__() for id, token in sorted(self._added.items())}
-        config = {
-            **self._config,
+        # transformers 4 wants a dictionary under extra_special_tokens and 5 a list; both read the older name
+        config = {key: value for key, value in self._config.items() if key != "extra_special_tokens"}
+        named = {self._config_name(role) for role in (*ROLES, *_MORE_ROLES)}
+        config |= {
+            "additional_special_tokens": [name for name in self._special if name not in named],
             "tokenizer_class": "PreTrainedTokenizerFast",  # reads tokenizer.json as it is, in version 4 and 5
             "added_tokens_decoder": added,
             "clean_up_tokenization_spaces": False,
@@ -424,11 +428,14 @@ class Tokenizer:
         return {role: self.token_of(id) for role in ROLES if (id := self._role(role)) is not None}
 
     def _role(self, role: str) -> int | None:
-        name = _content(self._config.get(role))
+        name = self._config_name(role)
         return None if name is None else self._backend.token_to_id(name)
 
+    def _config_name(self, role: str) -> str | None:
+        return _content(self._config.get(role))
+
     def _named_specials(self) -> list[str]:
-        named: list[Any] = [self._config.get(role) for role in (*ROLES, "cls_token", "sep_token", "mask_token")]
+        named: list[Any] = [self._config.get(role) for role in (*ROLES, *_MORE_ROLES)]
         for key in ("additional_special_tokens", "extra_special_tokens"):
             more = self._config.get(key) or []
             named += list(more.values()) if isinstance(more, dict) else list(more)

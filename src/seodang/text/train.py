@@ -27,8 +27,7 @@ WORD_END = "</w>"
 BYTES_PER_WORD = 1500
 """Memory that a distinct word takes while merges are learned: measured, see tests and docs."""
 
-_FIRST_SYMBOL = 0xF0000
-_MOST_SYMBOLS = 0x10FFFE - _FIRST_SYMBOL
+_MOST_SYMBOLS = 1_000_000
 
 
 def train_tokenizer(
@@ -215,7 +214,7 @@ def learn_merges(
 ) -> tuple[list[tuple[str, ...]], list[tuple[tuple[str, ...], tuple[str, ...]]]]:
     """BPE by the library's trainer: entries (each the symbols it is made of) and merges, first learned first.
 
-    Each symbol travels as one private-use character, so any symbols in any order can be learned. The pair with the
+    Each symbol travels to the library as one character, so any symbols in any order can be learned. The pair with the
     highest count is joined; of equal counts the pair whose left (then right) entry is older. Symbols that are not in
     `alphabet` are left out of their words. `words` is emptied.
     """
@@ -224,7 +223,7 @@ def learn_merges(
 
     if len(alphabet) > min(room, _MOST_SYMBOLS):
         raise UsageError("the vocabulary is too small", f"{len(alphabet)} symbols come first", "ask for more entries")
-    code = {symbol: chr(_FIRST_SYMBOL + index) for index, symbol in enumerate(alphabet)}
+    code = {symbol: _character(index) for index, symbol in enumerate(alphabet)}
 
     def repeated() -> Iterator[str]:
         while words:
@@ -235,7 +234,7 @@ def learn_merges(
                 count -= 10_000
 
     backend = Backend(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
     trainer = trainers.BpeTrainer(
         vocab_size=room, min_frequency=min_count, initial_alphabet=list(code.values()), show_progress=False
     )
@@ -243,13 +242,21 @@ def learn_merges(
     return _decoded(backend, alphabet)
 
 
+def _character(index: int) -> str:
+    """The character that stands for symbol `index`: in code point order, never a space, never a surrogate."""
+    point = index + 0x21
+    return chr(point if point < 0xD800 else point + 0x800)
+
+
 def _decoded(
     backend: Any, alphabet: Sequence[str]
 ) -> tuple[list[tuple[str, ...]], list[tuple[tuple[str, ...], tuple[str, ...]]]]:
     import json
 
+    symbol_of = {_character(index): symbol for index, symbol in enumerate(alphabet)}
+
     def symbols(text: str) -> tuple[str, ...]:
-        return tuple(alphabet[ord(character) - _FIRST_SYMBOL] for character in text)
+        return tuple(symbol_of[character] for character in text)
 
     model = json.loads(backend.to_str())["model"]
     entries = [symbols(text) for text, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]
