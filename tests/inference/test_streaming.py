@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seodang.inference.language_model import LanguageModel
 from seodang.inference.streaming import BROKEN, TextStream, overlap
+from seodang.text.tokenizer import Tokenizer
 from tests.inference.conftest import TEXTS, train
 
 SYLLABLES = "".join(chr(code) for code in range(0xAC00, 0xD7A4))
@@ -110,3 +112,20 @@ def test_overlap():
     assert overlap("abc", "abc") == 0  # that is the whole of it
     assert overlap("aab", "ab!") == 2
     assert overlap("", "x") == 0
+
+
+def test_sentencepiece_with_bytes_and_bos(models):
+    """The space that begins a text is dropped, one after a prompt is kept, bytes wait for their character."""
+    words = ["▁", "▁the", "▁cat", "a", "b"]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *words]
+    tokenizer = Tokenizer.from_sentencepiece(tokens, [0.0] * 259 + [-1.0, -2.0, -3.0, -4.0, -5.0])
+    the, cat = tokenizer.id_of("▁the"), tokenizer.id_of("▁cat")
+    korean = [3 + byte for byte in "각😀".encode()]
+    for prompt in ([1], []):
+        pieces = pieces_of(tokenizer, [the, cat, *korean], prompt=prompt)
+        assert pieces == ["the", " cat", "", "", "각", "", "", "", "😀", ""]
+        assert "".join(pieces) == tokenizer.decode([*prompt, the, cat, *korean], skip_special=True)
+    assert pieces_of(tokenizer, [cat], prompt=[1, the]) == [" cat", ""]
+    lm = LanguageModel(models["llama"], tokenizer)
+    assert lm.prompt_ids("")[:2] == [1]  # bos, once, also where there is text
+    assert lm.prompt_ids("ab").count(1) == 1 and lm.prompt_ids("ab")[0] == 1
