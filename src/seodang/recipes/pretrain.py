@@ -9,9 +9,11 @@ import torch
 
 from seodang.checkpoints.resolve import Loaded, Source, resolve
 from seodang.data.loader import PretrainLoader, evaluation_batches
+from seodang.data.readers import read_documents
 from seodang.data.shards import TokenShards, build_shards
 from seodang.data.sources import expand
 from seodang.errors import UsageError
+from seodang.models.cost import n_parameters
 from seodang.models.families import build_model
 from seodang.models.sizes import published
 from seodang.objectives.language import LanguageModelling
@@ -65,7 +67,8 @@ def pretrain(config: PretrainConfig) -> RunResult:
         )
     hyper = pretraining(loaded.model.config)
     batch_tokens = config.batch_tokens or hyper.batch_tokens
-    micro_rows = rows_per_forward(config, length, max(1, batch_tokens // length), machine)
+    size = n_parameters(loaded.model.config)
+    micro_rows = rows_per_forward(config, size, length, max(1, batch_tokens // length), machine)
     loader = PretrainLoader(
         train,
         tokens_per_step=batch_tokens,
@@ -159,7 +162,8 @@ def _tokenizer(config: PretrainConfig, machine: Machine) -> Tokenizer:
     vocab_size = config.vocab_size or min(published(config.model).vocab_size, by_data)
     if machine.ranks.speaks and not config.quiet:
         say(f"tokenizer  learning a byte-level BPE of {vocab_size:,} entries from {n_bytes / 1e6:.1f} MB")
-    return train_tokenizer(files, kind="bpe", vocab_size=vocab_size)
+    texts = (document.text for document in read_documents(files))
+    return train_tokenizer(texts, kind="bpe", vocab_size=vocab_size)
 
 
 def _shards(config: PretrainConfig, tokenizer: Tokenizer, machine: Machine) -> tuple[TokenShards, TokenShards | None]:

@@ -27,7 +27,7 @@ from seodang.models.decoder import Decoder
 from seodang.objectives.loss import Objective
 from seodang.planning.machine import memory
 from seodang.recipes.config import RunConfig
-from seodang.recipes.defaults import Hyperparameters
+from seodang.recipes.defaults import SMALL, Hyperparameters
 from seodang.text.tokenizer import Tokenizer
 from seodang.training.log import duration
 from seodang.training.machine import choose_device, choose_dtype
@@ -139,12 +139,17 @@ def set_dropout(model: Decoder, probability: float) -> None:
             module.dropout = probability
 
 
-def rows_per_forward(config: RunConfig, context_length: int, rows_per_step: int, machine: Machine) -> int:
-    """Micro-batch in rows: as asked, or about 8,192 tokens on a CPU and 32,768 on an accelerator."""
+def rows_per_forward(
+    config: RunConfig, n_parameters: int, context_length: int, rows_per_step: int, machine: Machine
+) -> int:
+    """Micro-batch in rows: as asked, or as many tokens as keep the processor busy and the activations small.
+
+    A large model's matrices keep a CPU busy with 2,048 tokens, whose activations then stay below the weights.
+    """
     mine = -(-rows_per_step // machine.ranks.world_size)
     if config.micro_batch:
         return min(config.micro_batch, mine)
-    tokens = 8192 if machine.device.type == "cpu" else 32768
+    tokens = 32768 if machine.device.type == "cuda" else 8192 if n_parameters < SMALL else 2048
     return max(1, min(mine, tokens // context_length))
 
 

@@ -12,6 +12,7 @@ from seodang.data.loader import SFTLoader, example_batches, permutation
 from seodang.data.readers import read_rows
 from seodang.data.sources import expand
 from seodang.errors import UsageError
+from seodang.models.cost import n_parameters
 from seodang.objectives.language import LanguageModelling
 from seodang.recipes.config import SFTConfig
 from seodang.recipes.defaults import instruction_tuning
@@ -55,9 +56,11 @@ def sft(config: SFTConfig) -> RunResult:
     train, held_out, report = _examples(config, loaded, length)
     hyper = instruction_tuning(loaded.model.config)
     batch_tokens = config.batch_tokens or hyper.batch_tokens
-    # no row of the data may be longer than a packed row, and a packed row need not be longer than a step
-    row_length = max(report.longest - 1, min(length, batch_tokens))
-    micro_rows = rows_per_forward(config, row_length, max(1, batch_tokens // row_length), machine)
+    # A packed row must hold the longest example. It need not be longer than 512 positions beyond that: attention
+    # costs the square of a row's length, most of it between examples that may not see each other.
+    row_length = max(report.longest - 1, min(length, batch_tokens, 512))
+    size = n_parameters(loaded.model.config)
+    micro_rows = rows_per_forward(config, size, row_length, max(1, batch_tokens // row_length), machine)
     pad_id = tokenizer.pad_id if tokenizer.pad_id is not None else 0
     loader = SFTLoader(
         train,
