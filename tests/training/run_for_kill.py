@@ -1,4 +1,4 @@
-"""A small training run in a process of its own, to be killed at any moment: `python -m tests.training.run_for_kill OUT N`.
+"""A small training run in a process of its own, to be killed: `python -m tests.training.run_for_kill OUT STEPS`.
 
 Prints one line a step, so that the killer knows how far it is.
 """

@@ -71,7 +71,7 @@ def _assert_newest_is_whole(out: Path) -> None:
 
 def test_kill_9_at_random_moments_leaves_the_newest_checkpoint_whole(tmp_path: Path) -> None:
     chance = random.Random(0)
-    for attempt in range(4):
+    for _ in range(4):
         child = _child(tmp_path, 10**6)
         assert child.stdout is not None
         child.stdout.readline()  # it runs; every step saves, so most moments are within a save
@@ -79,7 +79,7 @@ def test_kill_9_at_random_moments_leaves_the_newest_checkpoint_whole(tmp_path: P
         child.kill()
         child.wait()
         _assert_newest_is_whole(tmp_path)
-    assert checkpoint_folders(tmp_path), attempt
+    assert checkpoint_folders(tmp_path)
 
 
 @pytest.mark.slow

@@ -31,8 +31,8 @@ from seodang.recipes.run import (
     rows_per_forward,
     sampler,
     say,
-    set_dropout,
     train_and_publish,
+    with_dropout,
 )
 from seodang.text.tokenizer import Tokenizer
 from seodang.text.train import train_tokenizer
@@ -146,10 +146,8 @@ def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, mach
     model_config = replace(sizes, vocab_size=tokenizer.vocab_size, context_length=length)
     model = build_model(model_config)
     model.init_weights(torch.Generator().manual_seed(config.seed))
-    if config.dropout is not None:
-        set_dropout(model, config.dropout)
     lineage = {"model": config.model, "path": None, "from_scratch": True}
-    return Loaded(model, tokenizer, {}, source, lineage)
+    return Loaded(with_dropout(model, config.dropout), tokenizer, {}, source, lineage)
 
 
 def _tokenizer(config: PretrainConfig, machine: Machine) -> Tokenizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from seodang.errors import SeodangError
 from seodang.recipes.config import PretrainConfig, RunConfig, SFTConfig
@@ -19,7 +20,7 @@ def resume(folder: Path, *, quiet: bool = False) -> RunResult:
     config_class: type[RunConfig] | None = {"pretrain": PretrainConfig, "sft": SFTConfig}.get(verb)
     if config_class is None:
         raise SeodangError(f"{folder / RUN} is of an unknown verb {verb!r}", "", "use the version that wrote it")
-    values = {}
+    values: dict[str, Any] = {}
     for option in fields(config_class):
         if option.name in options:
             value = options[option.name]

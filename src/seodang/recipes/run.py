@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from seodang.inference.decode import generate
 from seodang.inference.sampling import Settings
 from seodang.models.cost import n_parameters, training_bytes, training_flops_per_token
 from seodang.models.decoder import Decoder
+from seodang.models.families import build_model
 from seodang.objectives.loss import Objective
 from seodang.planning.machine import memory
 from seodang.recipes.config import RunConfig
@@ -53,6 +55,8 @@ class RunResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         summary = dataclasses.asdict(self.summary)
+        for name in ("evaluation", "first_evaluation"):  # JSON has no NaN: an unknown number is null
+            summary[name] = {k: v if math.isfinite(v) else None for k, v in summary[name].items()}
         return {"out": str(self.out), "dry_run": self.dry_run, "plan": self.facts, **summary}
 
 
@@ -124,19 +128,16 @@ def _plain(value: Any) -> Any:
 def load_start(config: RunConfig, checkpoint: Path | None, **changes: Any) -> Loaded:
     """The model to train: the checkpoint's when resuming, otherwise the one that --model names."""
     loaded = load_model(str(checkpoint or config.model), **changes)
-    if config.dropout is not None:
-        set_dropout(loaded.model, config.dropout)
-    return loaded
+    return replace(loaded, model=with_dropout(loaded.model, config.dropout))
 
 
-def set_dropout(model: Decoder, probability: float) -> None:
-    """Use one dropout probability everywhere in a built model."""
-    model.config = model.config.with_dropout(probability)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = probability
-        elif hasattr(module, "dropout") and isinstance(module.dropout, float):
-            module.dropout = probability
+def with_dropout(model: Decoder, probability: float | None) -> Decoder:
+    """The same weights in a model with this dropout everywhere; None leaves it as it is."""
+    if probability is None:
+        return model
+    changed = build_model(model.config.with_dropout(probability), "meta")
+    changed.load_state_dict(model.state_dict(), assign=True)
+    return changed
 
 
 def rows_per_forward(
@@ -311,7 +312,7 @@ def compiled(model: Decoder) -> Decoder:
             model(probe)
     except Exception as error:  # whatever breaks in a compiler, training can go on without it
         say(f"note: torch.compile does not work here ({type(error).__name__}); going on without it")
-        model._compiled_call_impl = None  # type: ignore[assignment]
+        model._compiled_call_impl = None
     return model
 
 
