@@ -53,14 +53,14 @@ def train_tokenizer(
     Raises UsageError for an unknown kind or too small a vocabulary, DataError when there is no text.
     """
     if kind not in get_args(Kind):
-        raise UsageError(f"unknown kind {kind!r} of vocabulary", "", suggest(kind, get_args(Kind)))
+        raise UsageError(f"unknown kind {kind!r} of vocabulary", "there is no such kind", suggest(kind, get_args(Kind)))
     special = [*special_tokens, *([] if kind == "bpe" else [UNKNOWN])]
     room = vocab_size - len(special)
-    need = 256 if kind == "bpe" else 1
+    need = 256 if kind == "bpe" else 2
     if room < need:
         raise UsageError(
             f"a vocabulary of {vocab_size} is too small",
-            f"{len(special)} special tokens and {need} {'bytes' if kind == 'bpe' else 'symbol'} come first",
+            f"{len(special)} special tokens and {need} {'bytes' if kind == 'bpe' else 'symbols'} come first",
             f"ask for {len(special) + need} or more with --vocab-size",
         )
     words = _words(source, kind, nfc=nfc, lowercase=lowercase, max_ram=max_ram)
@@ -128,7 +128,7 @@ def _word_end(words: Counter[str], special: list[str], room: int, min_count: int
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models
 
-    alphabet = frequent_symbols(words, word_end_symbols, max(1, room * 3 // 4))
+    alphabet = both_forms(words, lambda character: character + WORD_END, room)
     entries, merges = learn_merges(words, word_end_symbols, alphabet, room, min_count)
     names = ["".join(entry) for entry in entries]
     pairs = [("".join(left), "".join(right)) for left, right in merges]
@@ -145,7 +145,7 @@ def _wordpiece(words: Counter[str], special: list[str], room: int, min_count: in
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models
 
-    alphabet = frequent_symbols(words, _wordpiece_symbols, max(1, room * 3 // 4))
+    alphabet = both_forms(words, lambda character: "##" + character, room)
     entries, _ = learn_merges(words, _wordpiece_symbols, alphabet, room, min_count)
     names = [entry[0] + "".join(symbol.removeprefix("##") for symbol in entry[1:]) for entry in entries]
     model = models.WordPiece(_numbered([*special, *names]), unk_token=UNKNOWN, max_input_chars_per_word=100)
@@ -162,11 +162,7 @@ def _word(words: Counter[str], special: list[str], room: int, min_count: int) ->
 def _char(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
     from tokenizers import decoders
 
-    characters: Counter[str] = Counter()
-    for word, count in words.items():
-        for character in word:
-            characters[character] += count
-    backend = _word_level(sorted(_most_frequent(characters, room, 1)), special, "char")
+    backend = _word_level(sorted(_most_frequent(_characters(words), room, 1)), special, "char")
     backend.decoder = decoders.Fuse()
     return backend
 
@@ -186,6 +182,14 @@ def _most_frequent(counts: Counter[str], room: int, min_count: int) -> list[str]
     return [entry for _, entry in ranked[:room]]
 
 
+def _characters(words: Counter[str]) -> Counter[str]:
+    characters: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            characters[character] += count
+    return characters
+
+
 def _numbered(entries: Iterable[str]) -> dict[str, int]:
     """Entry → id. An entry that text happens to share with a special token is that token."""
     return {entry: id for id, entry in enumerate(dict.fromkeys(entries))}
@@ -200,13 +204,13 @@ def _wordpiece_symbols(word: str) -> list[str]:
     return [word[0], *("##" + character for character in word[1:])]
 
 
-def frequent_symbols(words: Counter[str], cut: Callable[[str], list[str]], room: int) -> list[str]:
-    """At most `room` symbols, the most frequent; in the order plain before marked, then by code point."""
-    counts: Counter[str] = Counter()
-    for word, count in words.items():
-        for symbol in cut(word):
-            counts[symbol] += count
-    return sorted(_most_frequent(counts, room, 1), key=lambda symbol: (len(symbol), symbol))
+def both_forms(words: Counter[str], mark: Callable[[str], str], room: int) -> list[str]:
+    """The most frequent characters, plain and marked, in at most three quarters of `room`; each form by code point.
+
+    Both forms of each, as in GPT-1's and BERT's vocabularies: a character seen only inside words may yet end one.
+    """
+    characters = sorted(_most_frequent(_characters(words), max(1, room * 3 // 8), 1))
+    return [*characters, *map(mark, characters)]
 
 
 def learn_merges(
