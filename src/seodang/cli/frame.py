@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import sys
 import tomllib
@@ -29,13 +31,38 @@ def parse(config_class: type[Config], argv: list[str], prog: str) -> Config:
     default = _with_settings(config_class, settings)
     _reject_unknown_flags(config_class, flags, prog)
     keyword: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(
-        config_class,
-        args=flags,
-        prog=prog,
-        description=(config_class.__doc__ or "").strip(),
-        **keyword,
-    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                config_class,
+                args=flags,
+                prog=prog,
+                description=(config_class.__doc__ or "").strip(),
+                **keyword,
+            )
+    except SystemExit as end:
+        if end.code in (0, None):  # --help
+            raise
+        raise _usage_error(said.getvalue(), prog) from None
+
+
+def _usage_error(page: str, prog: str) -> UsageError:
+    """tyro's page-long message in three lines."""
+    lines = [line.strip(" │╭╮╰╯─") for line in page.splitlines()]
+    if any(line.startswith("Required options") for line in lines):
+        missing = [line.split()[0] for line in lines if line.startswith("--") and len(line) > 2]
+        places = [line for line in lines if line.isupper() and not line.startswith("-")]
+        return UsageError(
+            f"{prog}: {', '.join(missing or places)} missing", "it has no default", f"add it; see {prog} --help"
+        )
+    body: list[str] = []
+    for line in lines[1:]:
+        if line.startswith(("Got errors", "For full helptext", "Perhaps you meant", "Argument helptext")):
+            break
+        body.append(line)
+    reason = " ".join(" ".join(body).strip("- ").split())
+    return UsageError(f"{prog}: {reason or 'wrong options'}", "the option does not take this", f"see {prog} --help")
 
 
 def _split_settings(config_class: type, argv: list[str], prog: str) -> tuple[list[str], dict[str, Any]]:
@@ -129,7 +156,9 @@ def _reject_unknown_flags(config_class: type, flags: list[str], prog: str) -> No
     for field in dataclasses.fields(config_class):
         metadata = typing.get_type_hints(config_class, include_extras=True)[field.name]
         flag = field.name.replace("_", "-")
-        known |= {f"--{flag}", f"--no-{flag}", f"--{field.name}", f"--no-{field.name}"}
+        known |= {f"--{flag}", f"--{field.name}"}
+        if isinstance(field.default, bool):
+            known |= {f"--no-{flag}", f"--no-{field.name}"}
         for extra in getattr(metadata, "__metadata__", ()):
             known |= set(getattr(extra, "aliases", None) or ())
             if getattr(extra, "name", None):

@@ -28,6 +28,7 @@ from seodang.recipes.run import (
     load_start,
     make_plan,
     open_run,
+    require_memory,
     rows_per_forward,
     sampler,
     say,
@@ -53,7 +54,11 @@ def pretrain(config: PretrainConfig) -> RunResult:
     machine = Machine.choose(config)
     source = resolve(config.model)
     expand(config.data)  # a missing file is said before anything is made
-    checkpoint = open_run(config, "pretrain", machine.ranks)
+    if config.vocab_size is not None and (config.tokenizer is not None or source.kind != "size"):
+        say("note: --vocab-size has no effect: the tokenizer is given")
+    if config.from_scratch and source.kind == "size":
+        say("note: --from-scratch has no effect: a size has no trained weights")
+    checkpoint = open_run(config)
     loaded = _start(config, checkpoint, source, machine)
     tokenizer = loaded.tokenizer
     assert tokenizer is not None
@@ -144,6 +149,7 @@ def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, mach
     sizes = published(config.model)
     length = max(config.max_length or 0, sizes.context_length)
     model_config = replace(sizes, vocab_size=tokenizer.vocab_size, context_length=length)
+    require_memory(model_config, 1, machine)  # before anything so large is built
     model = build_model(model_config)
     model.init_weights(torch.Generator().manual_seed(config.seed))
     lineage = {"model": config.model, "path": None, "from_scratch": True}

@@ -20,9 +20,10 @@ from seodang.checkpoints.training import newest_checkpoint
 from seodang.data.batch import Batch
 from seodang.data.loader import StepLoader
 from seodang.errors import FitError, SeodangError, UsageError
-from seodang.files import atomic_write, make_folder
+from seodang.files import atomic_write
 from seodang.inference.decode import generate
 from seodang.inference.sampling import Settings
+from seodang.models.config import ModelConfig
 from seodang.models.cost import n_parameters, training_bytes, training_flops_per_token
 from seodang.models.decoder import Decoder
 from seodang.models.families import build_model
@@ -90,14 +91,19 @@ def check_options(config: RunConfig) -> None:
         raise UsageError(f"--eval-fraction {config.eval_fraction}", "it is a share", "choose 0 to 0.5")
     if config.steps is not None and config.epochs is not None:
         raise UsageError("--steps with --epochs", "both say how long to train", "give one of them")
-    if config.eval and config.eval_fraction != type(config).eval_fraction:
-        say("note: --eval-fraction has no effect beside --eval")
+    constant = config.schedule == "constant"
+    for option, without_effect, because in (
+        ("--eval-fraction", config.eval and config.eval_fraction != type(config).eval_fraction, "beside --eval"),
+        ("--min-lr-ratio", constant and config.min_lr_ratio is not None, "with --schedule constant"),
+    ):
+        if without_effect:
+            say(f"note: {option} has no effect {because}")
 
 
-def open_run(config: RunConfig, verb: str, ranks: Ranks) -> Path | None:
-    """Make the run folder and write run.json. Returns the checkpoint to resume from, if that was asked for.
+def open_run(config: RunConfig) -> Path | None:
+    """The checkpoint to resume from, if that was asked for and there is one.
 
-    Raises UsageError when the folder holds another model or run, which would be lost.
+    Raises UsageError when a new run would overwrite another run or a model.
     """
     folder = config.out
     if config.resume:
@@ -111,12 +117,13 @@ def open_run(config: RunConfig, verb: str, ranks: Ranks) -> Path | None:
             "it would be overwritten",
             f"continue it with: seodang resume {folder}, or choose another --out",
         )
-    if ranks.speaks and not config.dry_run:
-        make_folder(folder)
-        options = {name: _plain(value) for name, value in dataclasses.asdict(config).items() if name != "resume"}
-        atomic_write(folder / RUN, json.dumps({"verb": verb, "options": options}, indent=1, ensure_ascii=False) + "\n")
-    ranks.barrier()
     return None
+
+
+def write_run(config: RunConfig, verb: str) -> None:
+    """Write run.json: the resolved options, with which `seodang resume` takes the run up."""
+    options = {name: _plain(value) for name, value in dataclasses.asdict(config).items() if name != "resume"}
+    atomic_write(config.out / RUN, json.dumps({"verb": verb, "options": options}, indent=1, ensure_ascii=False) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -185,7 +192,7 @@ def describe(
 ) -> dict[str, Any]:
     """What will happen, as numbers; `announce` puts it into words. Raises FitError when memory is too small."""
     config = loaded.model.config
-    needed = training_bytes(config, micro_rows * loader.context_length, low_precision=machine.dtype != torch.float32)
+    needed = require_memory(config, micro_rows * loader.context_length, machine)
     flops = training_flops_per_token(config, loader.context_length)
     facts: dict[str, Any] = {
         "parameters": n_parameters(config),
@@ -209,14 +216,24 @@ def describe(
     if plan.steps is not None:
         rate = _matmul_flops_per_second(machine) * 0.4  # small models reach about this share of the matmul rate
         facts["estimated_seconds"] = plan.steps * loader.tokens_per_step * flops / rate / machine.ranks.world_size
-    available = memory()
-    if machine.device.type == "cpu" and available is not None and needed > available.available_bytes:
+    return facts
+
+
+def require_memory(config: ModelConfig, micro_batch_tokens: int, machine: Machine) -> int:
+    """About how many bytes training will need. Raises FitError when this machine does not have them free."""
+    needed = training_bytes(config, micro_batch_tokens, low_precision=machine.dtype != torch.float32)
+    if machine.device.type == "cuda":
+        free = torch.cuda.mem_get_info(machine.device)[0]
+    else:
+        found = memory()
+        free = found.available_bytes if found is not None else needed
+    if needed > free:
         raise FitError(
-            f"training {facts['parameters']:,} parameters needs about {needed / 1e9:.1f} GB",
-            f"{available.available_bytes / 1e9:.1f} GB are free",
+            f"training {n_parameters(config):,} parameters needs about {needed / 1e9:.1f} GB",
+            f"{free / 1e9:.1f} GB are free",
             "use a smaller --model, --micro-batch or --max-length",
         )
-    return facts
+    return needed
 
 
 def _matmul_flops_per_second(machine: Machine, size: int = 1024) -> float:
@@ -266,6 +283,8 @@ def train_and_publish(
     checkpoint: Path | None,
 ) -> Summary:
     """Run the trainer; when it comes to its end, publish the model folder in --out."""
+    if machine.ranks.speaks:
+        write_run(config, lineage["verb"])
     model, tokenizer = loaded.model, loaded.tokenizer
     model.to(machine.device)
     betas = (hyper.betas[0], config.beta2 or hyper.betas[1])

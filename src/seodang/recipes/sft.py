@@ -44,7 +44,7 @@ def sft(config: SFTConfig) -> RunResult:
     machine = Machine.choose(config)
     resolve(config.model)
     expand(config.data)  # what is missing is said before anything is made
-    checkpoint = open_run(config, "sft", machine.ranks)
+    checkpoint = open_run(config)
     loaded = load_start(config, checkpoint)
     tokenizer = loaded.tokenizer
     if tokenizer is None:
