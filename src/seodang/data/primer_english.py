@@ -81,12 +81,11 @@ _PERSONAL = (
 _CAPITALS = """France=Paris, Korea=Seoul, Japan=Tokyo, China=Beijing, Germany=Berlin, Italy=Rome, Spain=Madrid,
 Portugal=Lisbon, Greece=Athens, Egypt=Cairo, Kenya=Nairobi, Peru=Lima, Chile=Santiago, Cuba=Havana, Canada=Ottawa,
 Norway=Oslo, Sweden=Stockholm, Finland=Helsinki, Denmark=Copenhagen, Poland=Warsaw, Austria=Vienna, Hungary=Budapest,
-Ireland=Dublin, Russia=Moscow, Turkey=Ankara, India=New Delhi, Vietnam=Hanoi, Thailand=Bangkok, Iran=Tehran,
-Belgium=Brussels"""
+Ireland=Dublin, Russia=Moscow, Turkey=Ankara, India=New Delhi"""
 
 _OPPOSITES = """hot=cold, big=small, long=short, high=low, fast=slow, young=old, full=empty, open=closed, hard=soft,
 light=dark, wet=dry, strong=weak, rich=poor, happy=sad, early=late, clean=dirty, near=far, thick=thin, loud=quiet,
-sweet=bitter, wide=narrow, deep=shallow, good=bad, right=wrong"""
+sweet=bitter, wide=narrow, deep=shallow"""
 
 _SOUNDS = """dog=woof, cat=meow, cow=moo, duck=quack, sheep=baa, pig=oink, lion=roar, bee=buzz, owl=hoot, mouse=squeak,
 frog=croak, hen=cluck, snake=hiss, wolf=howl, crow=caw"""
@@ -105,7 +104,7 @@ pig=piglet, deer=fawn, goose=gosling, frog=tadpole, swan=cygnet"""
 
 _KOREAN = """dog=개, cat=고양이, tree=나무, water=물, house=집, school=학교, book=책, friend=친구, mother=어머니,
 father=아버지, sky=하늘, sea=바다, mountain=산, flower=꽃, bird=새, rice=밥, bread=빵, milk=우유, moon=달, star=별,
-sun=해, rain=비, snow=눈, road=길, door=문, name=이름, hand=손, river=강, child=아이, king=왕"""
+sun=해, rain=비, snow=눈, road=길, door=문, hand=손"""
 
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 _MONTHS = "January February March April May June July August September October November December".split()
@@ -192,7 +191,7 @@ _KNOWN = (
 _SUMS = (
     Relation(
         "sums",
-        tuple({"a": str(a), "b": str(b), "c": str(a + b)} for a in range(1, 11) for b in range(1, 11)),
+        tuple({"a": str(a), "b": str(b), "c": str(a + b)} for a in range(1, 12) for b in range(1, 13 - a)),
         ("{a} + {b} = {c}.", "{a} and {b} make {c}: {a} + {b} = {c}.",
          "Add {b} to {a} and you get {c}. {a} + {b} = {c}."),
         ("What is {a} + {b}?", "How much is {a} + {b}?", "{a} + {b} = ?", "Add {a} and {b}."),
@@ -200,7 +199,7 @@ _SUMS = (
     ),
     Relation(
         "sums",
-        tuple({"a": str(a), "b": str(b), "c": str(a - b)} for a in range(2, 13) for b in range(1, min(a, 10))),
+        tuple({"a": str(a), "b": str(b), "c": str(a - b)} for a in range(2, 11) for b in range(1, a)),
         ("{a} - {b} = {c}.", "Take {b} from {a} and {c} is left: {a} - {b} = {c}.",
          "{a} less {b} is {c}. {a} - {b} = {c}."),
         ("What is {a} - {b}?", "How much is {a} - {b}?", "{a} - {b} = ?", "Take {b} from {a}."),
@@ -289,7 +288,7 @@ ENGLISH = Language(
     lessons=("Today we learn something.", "The teacher said:", "Listen and remember.", "This is true.",
              "At school the children read aloud.", "Here is what we know.", "From the big book:"),
     exchanges=('The teacher asked: "{q}" The children said: "{a}"', '"{q}" asked the teacher. "{a}" said the child.',
-               'A child wondered: "{q}" The answer was: "{a}"', "{q} {a}"),
+               'A child wondered: "{q}" The answer was: "{a}"', 'Somebody asked: "{q}" Somebody knew: "{a}"'),
     meetings=("Let me tell you about {x}.", "This is {x}.", "There is someone in the valley whose name is {x}.",
               "Do you know {x}?", "{x} is one of us.", "A word about {x}."),
     small_talk=(

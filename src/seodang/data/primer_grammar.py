@@ -159,7 +159,7 @@ class Language:
     lessons: tuple[str, ...]
     """First sentences of documents that list facts."""
     exchanges: tuple[str, ...]
-    """A question `{q}` and its answer `{a}` among people."""
+    """A question `{q}` and its answer `{a}` among people; never the bare question after what precedes it."""
     meetings: tuple[str, ...]
     """First sentences of documents about an inhabitant `{x}`."""
     small_talk: tuple[tuple[str, str], ...]
@@ -186,13 +186,18 @@ class Language:
         return [scene.happen({slot: next(drawn[slot.rstrip("2")]) for slot in scene.slots}) for scene in scenes]
 
     def story(self, rng: random.Random) -> str:
-        """A little story: an opening, events and weather between them, something recalled, an ending."""
+        """A little story: an opening, events and weather between them, what of it is recalled or asked, an ending."""
         events = self.events(rng, rng.choice((2, 3, 3, 4)))
         sentences = [rng.choice(event.told) for event in events]
-        if rng.random() < 0.6:
+        if rng.random() < 0.4:
             sentences.insert(rng.randrange(1, len(sentences) + 1), rng.choice(self.fillers))
-        for event in rng.sample(events, min(len(events), rng.choice((1, 2, 2, 3)))):
-            sentences.append(fill(rng.choice(self.later), {"x": rng.choice(event.recalled)}))
+        for event in rng.sample(events, len(events)):
+            if rng.random() < 0.5:
+                sentences.append(fill(rng.choice(self.later), {"x": rng.choice(event.recalled)}))
+            else:
+                sentences.append(
+                    fill(rng.choice(self.exchanges), {"q": rng.choice(event.question), "a": event.answer})
+                )
         return " ".join([rng.choice(self.openings), *sentences, rng.choice(self.endings)])
 
     def reading(self, rng: random.Random) -> tuple[str, str]:

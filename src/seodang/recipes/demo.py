@@ -60,7 +60,7 @@ class DemoSize:
 
     minutes: float = 4.0
     """Training time, pre-training and instruction tuning together."""
-    tuning_share: float = 0.27
+    tuning_share: float = 0.2
     """Share of that time that instruction tuning gets."""
     model: str = "gpt2-primer"
     vocab_size: int = 4096
@@ -185,7 +185,7 @@ def _texts(files: PrimerFiles, seed: int, size: DemoSize) -> Iterator[str]:
 def _pretrain(out: Path, files: PrimerFiles, minutes: float, seed: int, size: DemoSize, quiet: bool) -> RunResult:
     return _uninterrupted(pretrain(PretrainConfig(
         model=size.model, tokenizer=str(out / "tokenizer"), data=files.prose, eval=files.heldout_prose,
-        out=out / "pretrain", minutes=minutes, batch_tokens=2048, lr=2e-3, min_lr_ratio=0.02, seed=seed,
+        out=out / "pretrain", minutes=minutes, batch_tokens=1024, lr=2e-3, min_lr_ratio=0.02, seed=seed,
         eval_every=size.evaluate_every, sample=tuple(PROMPTS), quiet=quiet, device="cpu",
         steps=size.steps[0] if size.steps else None,
     )))  # fmt: skip
@@ -194,7 +194,7 @@ def _pretrain(out: Path, files: PrimerFiles, minutes: float, seed: int, size: De
 def _tune(out: Path, files: PrimerFiles, minutes: float, seed: int, size: DemoSize, quiet: bool) -> RunResult:
     return _uninterrupted(sft(SFTConfig(
         model=str(out / "pretrain"), data=(files.questions,), out=out / "chat", minutes=minutes, batch_tokens=2048,
-        lr=1e-3, min_lr_ratio=0.02, seed=seed, eval_every=100, quiet=quiet, device="cpu",
+        lr=5e-4, min_lr_ratio=0.02, seed=seed, eval_every=100, quiet=quiet, device="cpu",
         steps=size.steps[1] if size.steps else None,
     )))  # fmt: skip
 
@@ -267,7 +267,7 @@ def _samples(out: Path, pupil: LanguageModel) -> list[dict[str, Any]]:
     rows = [row for row in read_rows(out / "pretrain" / "samples.jsonl") if not row["temperature"]]
     steps = sorted({row["step"] for row in rows})
     half = min(steps, key=lambda step: abs(step - steps[-1] / 2))
-    named = {steps[0]: "before training", half: f"halfway (step {half:,})", steps[-1]: "after pre-training"}
+    named = {half: f"halfway (step {half:,})", steps[0]: "before training", steps[-1]: "after pre-training"}
     answers = [
         pupil.chat([{"role": "user", "content": question}], temperature=0, max_new_tokens=120).text
         for question in PROMPTS.values()

@@ -225,18 +225,22 @@ def _rungs(demo: dict[str, Any]) -> str:
 
 
 def _accuracy(demo: dict[str, Any]) -> str:
+    found = {(kind["kind"], kind["language"]): kind for kind in demo["accuracy"]["kinds"]}
+    languages = sorted({language for _, language in found})
     rows: list[list[str | parts.Cell]] = []
-    for kind in demo["accuracy"]["kinds"]:
-        total = kind["total"]
-        language = LANGUAGE_NAMES.get(kind["language"], kind["language"])
-        cells: list[str | parts.Cell] = [kind["kind"], language, str(total), f"{kind['before']}", f"{kind['after']}"]
-        rows.append([*cells, parts.bar(kind["after"] / total if total else 0.0)])
+    for name in sorted({name for name, _ in found}):
+        row: list[str | parts.Cell] = [name]
+        for language in languages:
+            kind = found.get((name, language), {"before": 0, "after": 0, "total": 0})
+            row.append(f"{kind['before']} → {kind['after']} of {kind['total']}")
+            row.append(parts.bar(kind["after"] / max(kind["total"], 1)))
+        rows.append(row)
     note = (
         "An answer counts only if it is the expected sentence to the letter. No held-out question, in any wording, "
         "is among the training questions; what it asks is in the prose, or in the little story it tells."
     )
-    header = ["kind", "language", "questions", "right before", "right after", "share after"]
-    return parts.section("Exact answers to held-out questions", note, parts.table(header, rows, numeric=(2, 3, 4)))
+    header = ["kind", *[text for code in languages for text in (f"{LANGUAGE_NAMES.get(code, code)}: right", "after")]]
+    return parts.section("Exact answers to held-out questions", note, parts.table(header, rows))
 
 
 def _answers(demo: dict[str, Any]) -> str:
