@@ -121,7 +121,7 @@ def test_pruning_keeps_a_sample_of_the_rarest() -> None:
     generator = random.Random(0)
     runs = ["".join(generator.choices("天地玄黃宇宙洪荒日月盈昃", k=40)) for _ in range(3000)]
     kept = count_words([" ".join(runs)], max_words=1000)
-    assert 700 <= len(kept) <= 1000
+    assert 400 <= len(kept) <= 500  # down to half the room, to make place for what comes
 
 
 def test_files_are_read_in_whole_characters(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_files_are_read_in_whole_characters(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded_by_max_ram(tmp_path: Path) -> None:
-    """Ten megabytes of text that never repeats a word, learned in a process that must stay small."""
+    """Text that never repeats a word, and text without spaces, learned in a process that must stay small."""
     code = """
 import random, resource, sys
 from seodang.text.train import train_tokenizer
@@ -143,6 +143,7 @@ generator = random.Random(0)
 def texts():
     for _ in range(10):
         yield " ".join("%013x" % generator.getrandbits(52) for _ in range(70_000))
+        yield "".join(map(chr, generator.choices(range(0xAC00, 0xD7A4), k=300_000)))
 train_tokenizer(texts(), vocab_size=300, max_ram=30_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from seodang.errors import DataError
@@ -97,26 +97,31 @@ def count_words(
             part = unicodedata.normalize("NFC", part) if nfc else part
             counts.update(_WORDS.findall(part.lower() if lowercase else part))
             if len(counts) > max_words:
-                counts = _pruned(counts, max_words * 3 // 4)
+                counts = pruned(counts, max_words // 2)
     return counts
 
 
-def _pruned(counts: Counter[str], room: int) -> Counter[str]:
-    """The `room` words with the highest counts; of the class that fits only in part, every n-th."""
-    sizes = Counter(counts.values())
-    kept = 0
+def pruned(counts: Counter[str], room: int, cost: Callable[[str], int] = lambda word: 1) -> Counter[str]:
+    """The words with the highest counts, as many as `room` pays for; an even sample of the class that fits in part."""
+    sizes: Counter[int] = Counter()
+    for word, count in counts.items():
+        sizes[count] += cost(word)
+    if sizes.total() <= room:
+        return counts
     threshold = 1
     for count in sorted(sizes, reverse=True):
         threshold = count
-        if kept + sizes[count] > room:
+        if sizes[count] > room:
             break
-        kept += sizes[count]
-    left, seen, result = room - kept, 0, Counter[str]()
+        room -= sizes[count]
+    share, seen, kept, result = room / sizes[threshold], 0, 0, Counter[str]()
     for word, count in counts.items():
         if count > threshold:
             result[word] = count
         elif count == threshold:
-            if (seen + 1) * left // sizes[threshold] > seen * left // sizes[threshold]:
+            price = cost(word)
+            seen += price
+            if kept + price <= seen * share:
+                kept += price
                 result[word] = count
-            seen += 1
     return result

@@ -10,12 +10,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seodang.errors import DataError
 from seodang.files import atomic_write
+from seodang.text.rules import Spelling, prefix_of, without_prefix
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -26,7 +27,6 @@ ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 _MORE_ROLES = ("cls_token", "sep_token", "mask_token")
 _ENDS_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|end_of_turn|>", "<|eot|>")
 _ENDS_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
-_SPACE = "\u2581"  # ▁, SentencePiece's space
 
 
 class Tokenizer:
@@ -50,6 +50,7 @@ class Tokenizer:
         # spelled-out special tokens are text; `_split` finds the real ones where they are allowed
         backend.encode_special_tokens = True
         self._backend = backend
+        self._spelling = Spelling(backend)
         self._added = dict(backend.get_added_tokens_decoder())
         self._special = {token.content: id for id, token in self._added.items() if token.special}
 
@@ -252,75 +253,28 @@ class Tokenizer:
 
     @cached_property
     def _prefix(self) -> str:
-        """Where a space is put before the text: "none", "first" (of the text) or "always" (after specials too)."""
-        rules = _flatten(_state(self._backend.normalizer)) + _flatten(_state(self._backend.pre_tokenizer))
-        for rule in rules:
-            if rule["type"] == "Metaspace" and rule.get("prepend_scheme", "always") != "never":
-                return str(rule.get("prepend_scheme", "always"))
-            if rule["type"] == "Prepend" or (rule["type"] == "ByteLevel" and rule.get("add_prefix_space")):
-                return "always"
-        return "none"
+        return prefix_of(self._backend)
 
     @cached_property
     def _bare(self) -> Backend:
-        """The same vocabulary, putting no space before a text."""
-        if self._prefix == "none":
-            return self._backend
-        from tokenizers import Tokenizer as Backend
-
-        def without(rule: Any) -> Any:
-            if isinstance(rule, list):
-                return [without(item) for item in rule if item.get("type") != "Prepend"]
-            if isinstance(rule, dict):
-                if rule.get("type") == "Prepend":
-                    return None
-                changed = {key: without(value) if isinstance(value, list) else value for key, value in rule.items()}
-                changed |= {"prepend_scheme": "never"} if "prepend_scheme" in rule else {}
-                changed |= {"add_prefix_space": False} if "add_prefix_space" in rule else {}
-                return changed
-            return rule
-
-        whole = json.loads(self._backend.to_str())
-        whole["normalizer"] = without(whole["normalizer"])
-        whole["pre_tokenizer"] = without(whole["pre_tokenizer"])
-        bare = Backend.from_str(json.dumps(whole))
-        bare.encode_special_tokens = True
-        return bare
+        return self._backend if self._prefix == "none" else without_prefix(self._backend)
 
     # -- ids to text ---------------------------------------------------------------------------------------------
-
-    @cached_property
-    def _spelling(self) -> str:
-        """How tokens spell text: "bytes" (GPT-2), "pieces" (SentencePiece) or "words"."""
-        kinds = {rule["type"] for rule in _flatten(_state(self._backend.decoder))}
-        if "ByteLevel" in kinds:
-            return "bytes"
-        return "pieces" if kinds & {"ByteFallback", "Metaspace"} else "words"
 
     @property
     def has_bytes(self) -> bool:
         """Whether tokens are strings of bytes, so that joining `token_bytes` is decoding."""
-        return self._spelling != "words"
+        return self._spelling.kind != "words"
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
         """The text of `ids`. Bytes that are no UTF-8 become U+FFFD; ids without a token give nothing."""
         ids = [int(id) for id in ids]
-        if self._spelling == "words":
+        if not self.has_bytes:
             known = [id for id in ids if self._backend.id_to_token(id) is not None]
             return self._backend.decode(known, skip_special_tokens=skip_special)
         skipped = self.special_ids if skip_special else set()
         text = b"".join(self.token_bytes(id) for id in ids if id not in skipped).decode("utf-8", errors="replace")
-        return text[1:] if self._drops_first_space and text.startswith(" ") else text
-
-    @cached_property
-    def _drops_first_space(self) -> bool:
-        """SentencePiece puts a space before the text; its decoder takes it away."""
-        rules = _flatten(_state(self._backend.decoder))
-        return self._spelling == "pieces" and any(
-            (rule["type"] == "Strip" and rule.get("start", 0) > 0)
-            or (rule["type"] == "Metaspace" and rule.get("prepend_scheme", "always") != "never")
-            for rule in rules
-        )
+        return text[1:] if self._spelling.drops_first_space and text.startswith(" ") else text
 
     def token_bytes(self, id: int) -> bytes:
         """The exact bytes that a token stands for; b"" for an id without a token.
@@ -331,28 +285,7 @@ class Tokenizer:
         if id in self._added:
             return self._added[id].content.encode("utf-8")
         token = self._backend.id_to_token(id)
-        if token is None:
-            return b""
-        if self._spelling == "bytes":
-            table = _bytes_of_characters()
-            if all(character in table for character in token):
-                return bytes(table[character] for character in token)
-            return token.encode("utf-8")
-        if self._spelling == "pieces":
-            byte = re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token)
-            return bytes([int(byte[1], 16)]) if byte else token.replace(_SPACE, " ").encode("utf-8")
-        return self._word(token).encode("utf-8")
-
-    def _word(self, token: str) -> str:
-        model = self._backend.model
-        suffix = getattr(model, "end_of_word_suffix", None)
-        if suffix:
-            return token.removesuffix(suffix) + " " if token.endswith(suffix) else token
-        prefix = getattr(model, "continuing_subword_prefix", None)
-        if prefix and token.startswith(prefix):
-            return token.removeprefix(prefix)
-        joins = {rule["type"] for rule in _flatten(_state(self._backend.decoder))}
-        return token if "Fuse" in joins else " " + token
+        return b"" if token is None else self._spelling.to_bytes(token)
 
     # -- the vocabulary ------------------------------------------------------------------------------------------
 
@@ -445,24 +378,3 @@ class Tokenizer:
 def _content(token: Any) -> str | None:
     """tokenizer_config.json writes a token as its text, or as {"content": text, …}."""
     return token.get("content") if isinstance(token, dict) else token
-
-
-def _state(rule: Any) -> dict[str, Any]:
-    """A normalizer's, pre-tokenizer's or decoder's settings, as tokenizer.json writes them."""
-    return {} if rule is None else json.loads(rule.__getstate__())
-
-
-def _flatten(rule: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rules of a sequence, or the one rule, or nothing."""
-    for key in ("decoders", "normalizers", "pretokenizers"):
-        if isinstance(rule.get(key), list):
-            return [inner for item in rule[key] for inner in _flatten(item)]
-    return [rule] if rule else []
-
-
-@cache
-def _bytes_of_characters() -> dict[str, int]:
-    """GPT-2's printable character for each byte (encoder.py, bytes_to_unicode), turned round."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from seodang.errors import DataError, UsageError, suggest
 from seodang.text.chat import chatml
-from seodang.text.counts import Source, count_words, texts_of
+from seodang.text.counts import Source, count_words, pruned, texts_of
 from seodang.text.tokenizer import Tokenizer
 
 Kind = Literal["bpe", "bpe-word-end", "wordpiece", "word", "char"]
@@ -24,8 +24,8 @@ SPECIAL_TOKENS = ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")
 UNKNOWN = "<|unk|>"
 WORD_END = "</w>"
 
-BYTES_PER_WORD = 1500
-"""Memory that a distinct word takes while merges are learned: measured, see tests and docs."""
+_BYTES_PER_COUNTED_WORD = 1500  # a table entry takes 200; the rest is room for what comes after counting
+_BYTES_PER_WORD, _BYTES_PER_SYMBOL = 100, 150  # what the library's trainer takes for a word and each symbol in it
 
 _MOST_SYMBOLS = 1_000_000
 
@@ -77,7 +77,7 @@ def train_tokenizer(
 def _words(source: Source, kind: Kind, *, nfc: bool, lowercase: bool, max_ram: int) -> Counter[str]:
     """Pre-tokens and their counts."""
     counts = count_words(
-        texts_of(source), max_words=max(1000, max_ram // BYTES_PER_WORD), nfc=nfc, lowercase=lowercase
+        texts_of(source), max_words=max(1000, max_ram // _BYTES_PER_COUNTED_WORD), nfc=nfc, lowercase=lowercase
     )
     if not counts:
         raise DataError("there is no text to learn from", "the data is empty", "name files that hold text")
@@ -89,7 +89,9 @@ def _words(source: Source, kind: Kind, *, nfc: bool, lowercase: bool, max_ram: i
         text, count = counts.popitem()
         for piece, _ in splitter.pre_tokenize_str(text):
             words[piece] += count
-    return words
+    if kind == "word":
+        return words
+    return pruned(words, max_ram * 3 // 4, lambda word: _BYTES_PER_WORD + _BYTES_PER_SYMBOL * len(word))
 
 
 def _normalizer(nfc: bool, lowercase: bool) -> Any:
