@@ -127,7 +127,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 46, 10, 10, 34
 def curve(title: str, series: Sequence[Series], x_label: str, note: str = "", from_zero: bool = False) -> str:
     """A figure of lines as inline SVG; points that are not finite are left out. Empty when nothing is left."""
     clean = [
-        Series(s.name, *zip(*points, strict=True), noisy=s.noisy)  # type: ignore[arg-type]
+        Series(s.name, [x for x, _ in points], [y for _, y in points], s.noisy)
         for s in series
         if (points := [(x, y) for x, y in zip(s.xs, s.ys, strict=True) if math.isfinite(x) and math.isfinite(y)])
     ]
