@@ -80,8 +80,8 @@ def test_sft_on_bad_rows(
 ) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
     out = tmp_path / "out"
-    _fails(["sft", "--model", str(model), "--data", str(tmp_path / name), "--out", str(out), *OPTIONS], 3, words, capsys,
-           out)  # fmt: skip
+    argv = ["sft", "--model", str(model), "--data", str(tmp_path / name), "--out", str(out), *OPTIONS]
+    _fails(argv, 3, words, capsys, out)
     assert not out.exists()
 
 
@@ -98,7 +98,8 @@ def test_unknown_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_setting_without_effect_is_remarked_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t.txt").write_text(TEXT, encoding="utf-8")
     argv = ["pretrain", "--model", "gpt2-mini", "--data", str(tmp_path / "t.txt"), "--out", str(tmp_path / "out"),
-            "--dry-run", "--schedule", "constant", "--min-lr-ratio", "0.1", "--vocab-size", "300", *OPTIONS]  # fmt: skip
+            "--dry-run", "--schedule", "constant", "--min-lr-ratio", "0.1", "--vocab-size", "300",
+            *OPTIONS]  # fmt: skip
     assert main(argv) == 0
     assert "note: --min-lr-ratio has no effect with --schedule constant" in capsys.readouterr().err
 
