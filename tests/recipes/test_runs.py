@@ -135,6 +135,23 @@ def test_resume_is_the_same_run(tmp_path: Path, corpus: Path) -> None:
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_two_processes_train_as_one_and_one_of_them_speaks(base: Path, tmp_path: Path, corpus: Path) -> None:
+    def command(out: Path) -> list[str]:
+        return [
+            "seodang", "pretrain", "--model", "llama-mini", "--data", str(corpus), "--out", str(out), "--steps", "8",
+            "--tokenizer", str(base), "--max-length", "32", "--batch-tokens", "256", "--micro-batch", "2",
+            "--dtype", "float32", "--device", "cpu",
+        ]  # fmt: skip
+
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m"]
+    alone = subprocess.run([sys.executable, "-m", *command(tmp_path / "one")], capture_output=True, text=True)
+    both = subprocess.run([*launcher, *command(tmp_path / "two")], capture_output=True, text=True)
+    assert alone.returncode == 0 and both.returncode == 0, both.stderr
+    assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "one"), abs=1e-6)
+    assert both.stdout.count("8 steps") == 1 and both.stderr.count("held out") == 1
+    assert load_model(str(tmp_path / "two")).model.config == load_model(str(tmp_path / "one")).model.config
+
+
 def test_resuming_other_data_is_refused(tmp_path: Path, corpus: Path) -> None:
     own = tmp_path / "own.jsonl"
     own.write_bytes(corpus.read_bytes())

@@ -73,4 +73,6 @@ def _run(argv: list[str]) -> int:
 
 def entry() -> None:
     """Entry point of the `seodang` command."""
+    # torch's threads wait for one another by spinning, which stops them dead where another program uses a core
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     raise SystemExit(main())

@@ -15,6 +15,8 @@ INTERRUPTED = 130
 def finish_run(result: RunResult, as_json: bool) -> int:
     """Print how a run ended; returns the exit code: 0, or 130 when it was interrupted and saved."""
     summary = result.summary
+    if not result.speaks:
+        return INTERRUPTED if summary.interrupted else 0
     if result.dry_run:
         print_result(result.to_dict(), as_json, "nothing was trained (--dry-run)")
         return 0

@@ -90,7 +90,7 @@ def pretrain(config: PretrainConfig) -> RunResult:
     if machine.ranks.speaks:
         announce(facts, [*loader.notes, *_describe_data(train, held_out)], config)
     if config.dry_run:
-        return RunResult(config.out, Summary(), dry_run=True, facts=facts)
+        return RunResult(config.out, Summary(), dry_run=True, facts=facts, speaks=machine.ranks.speaks)
     evaluation = (
         list(
             evaluation_batches(
@@ -125,7 +125,7 @@ def pretrain(config: PretrainConfig) -> RunResult:
         sample=sampler(loaded.model, tokenizer, _beginnings(config, tokenizer), config.seed),
         checkpoint=checkpoint,
     )
-    return RunResult(config.out, summary, facts=facts)
+    return RunResult(config.out, summary, facts=facts, speaks=machine.ranks.speaks)
 
 
 def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, machine: Machine) -> Loaded:

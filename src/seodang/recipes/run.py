@@ -52,6 +52,8 @@ class RunResult:
     dry_run: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     """What was planned: data, tokens, parameters, batch, memory."""
+    speaks: bool = True
+    """Whether this process, of several, is the one that prints."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

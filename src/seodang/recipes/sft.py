@@ -79,7 +79,7 @@ def sft(config: SFTConfig) -> RunResult:
         lines = [f"data       {line}" for line in report.lines()]
         announce(facts, [*lines, f"held out   {len(held_out):,} rows", *loader.notes], config)
     if config.dry_run:
-        return RunResult(config.out, Summary(), dry_run=True, facts=facts)
+        return RunResult(config.out, Summary(), dry_run=True, facts=facts, speaks=machine.ranks.speaks)
     lineage = {
         "verb": "sft",
         "parent": loaded.lineage,
@@ -101,7 +101,7 @@ def sft(config: SFTConfig) -> RunResult:
         sample=sampler(loaded.model, tokenizer, _questions(config, tokenizer), config.seed),
         checkpoint=checkpoint,
     )
-    return RunResult(config.out, summary, facts=facts)
+    return RunResult(config.out, summary, facts=facts, speaks=machine.ranks.speaks)
 
 
 def _examples(config: SFTConfig, loaded: Loaded, length: int) -> tuple[list[Example], list[Example], Report]:
