@@ -100,12 +100,12 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: 
         shards[-1][name] = tensor
         filled += size
     if len(shards) == 1:
-        _save(shards[0], folder / SINGLE)
+        write_file(shards[0], folder / SINGLE)
         return
     table: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        _save(shard, folder / name)
+        write_file(shard, folder / name)
         table |= dict.fromkeys(shard, name)
     total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     parameters = sum(tensor.numel() for tensor in tensors.values())
@@ -113,7 +113,8 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: 
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _save(tensors: dict[str, Tensor], file: Path) -> None:
+def write_file(tensors: dict[str, Tensor], file: Path) -> None:
+    """Write one safetensors file. Raises OSError when the disk does not take it."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from seodang.checkpoints.tensor_files import write_file
 from seodang.errors import DataError
 from seodang.files import atomic_folder, check_manifest, make_folder, remove_leftovers, write_manifest
 
@@ -50,23 +51,23 @@ def save_checkpoint(
     state: dict[str, Any],
     keep: int,
 ) -> Path:
-    """Write `RUN/checkpoints/step-N` whole or not at all, then delete all but the newest `keep`.
+    """Write `RUN/checkpoints/step-N` whole or not at all, then delete all other ones but the `keep - 1` before it.
 
     `write_model` puts the model folder's files into the folder it is given. `tensors` and `state` (plain JSON
     values) are what resuming needs. Returns the folder.
     """
-    from safetensors.torch import save_file
-
     parent = make_folder(run / "checkpoints")
     remove_leftovers(parent)
     folder = parent / f"step-{step:08d}"
     with atomic_folder(folder) as temporary:
         write_model(temporary)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+        write_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
         (temporary / STATE).write_text(json.dumps(state), encoding="utf-8")
         write_manifest(temporary)
-    for old in checkpoint_folders(run)[: -max(keep, 1)]:
-        shutil.rmtree(old, ignore_errors=True)
+    past = [other for other in checkpoint_folders(run) if other.name <= folder.name]
+    for other in checkpoint_folders(run):
+        if other not in past[-max(keep, 1) :]:  # a later one is damaged, or the run would have gone on from it
+            shutil.rmtree(other, ignore_errors=True)
     return folder
 
 

@@ -41,6 +41,5 @@ def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, t
     parameters = dict(model.named_parameters())
     for full_name, value in tensors.items():
         name, key = full_name.rsplit("/", 1)
-        parameter = parameters[name]
-        where = parameter.device if key != "step" else value.device
-        optimizer.state[parameter][key] = value.to(where).clone()
+        parameter = parameters[name]  # the fused step wants its counter beside the weights too
+        optimizer.state[parameter][key] = value.to(parameter.device).clone()

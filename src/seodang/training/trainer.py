@@ -50,6 +50,7 @@ class Plan:
     save_every: int | None = None
     """In steps; every ten minutes when not given."""
     eval_every: int | None = None
+    """In steps; when not given about twenty times, and seldom enough to take a tenth of the time at most."""
     keep: int = 2
 
 
@@ -66,6 +67,8 @@ class Summary:
     """loss_per_token and bits_per_byte on the held-out part, at the end."""
     first_evaluation: dict[str, float] = field(default_factory=dict)
     """The same before the first step."""
+    evaluated_step: int = -1
+    """The step that `evaluation` was made at."""
 
 
 class Trainer:
@@ -98,7 +101,8 @@ class Trainer:
         self.guard = SpikeGuard()
         self.summary = Summary()
         self.bad_in_a_row = 0
-        self._stop = False
+        self._asked = self._stop = False  # a signal came here; all ranks know of it
+        self._eval_seconds = 0.0  # what the last evaluation took
         self._state_steps = -1  # the step of the newest checkpoint
 
     # ---- resuming
@@ -177,7 +181,9 @@ class Trainer:
         try:
             with self._signals():
                 self._run(log)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise  # a CPU says it in words only
             raise FitError(
                 "out of memory", str(error).splitlines()[0], "use a smaller --micro-batch or --max-length"
             ) from error
@@ -189,9 +195,11 @@ class Trainer:
     def _run(self, log: RunLog | None) -> None:
         summary, plan = self.summary, self.plan
         started = time.monotonic() - summary.seconds
-        last_save, last_eval = time.monotonic(), summary.steps
+        last_save = time.monotonic()
         if summary.steps == 0:
             summary.first_evaluation = self._evaluate(log)
+        self._stop = bool(self._agree(float(self._asked)))
+        last_eval = (summary.seconds, self._progress(summary.seconds))
         steps = iter(self.loader)
         self.model.train()
         while not self._stop and not self._finished(summary.seconds):
@@ -207,29 +215,41 @@ class Trainer:
             summary.seconds = self._agree(time.monotonic() - started)
             self._note(log, result, lr, time.monotonic() - before)
             self._count_bad(log, result)
-            if plan.eval_every and summary.steps % plan.eval_every == 0 and not self._finished(summary.seconds):
-                self._evaluate(log)
-                last_eval = summary.steps
-            due = time.monotonic() - last_save > 600 if not plan.save_every else summary.steps % plan.save_every == 0
-            if due:
-                self.save()
-                last_save = time.monotonic()
-            self._stop = bool(self._agree(float(self._stop)))
+            if not self._finished(summary.seconds):  # the last evaluation and checkpoint follow the loop
+                if self._evaluation_due(*last_eval):
+                    self._evaluate(log)
+                    last_eval = (summary.seconds, self._progress(summary.seconds))
+                if self._save_due(last_save):
+                    self.save()
+                    last_save = time.monotonic()
+            self._stop = bool(self._agree(float(self._asked)))
         summary.interrupted = self._stop and not self._finished(summary.seconds)
-        if not summary.interrupted and (last_eval != summary.steps or not summary.evaluation):
+        if not summary.interrupted and summary.evaluated_step != summary.steps:
             self._evaluate(log)
         self.save()
+
+    def _evaluation_due(self, seconds_then: float, progress_then: float) -> bool:
+        seconds = self.summary.seconds
+        if self.plan.eval_every:
+            return self.summary.steps % self.plan.eval_every == 0
+        far = self._progress(seconds) - progress_then >= 0.05
+        return far and seconds - seconds_then >= 9 * self._eval_seconds
+
+    def _save_due(self, last_save: float) -> bool:
+        if self.plan.save_every:
+            return self.summary.steps % self.plan.save_every == 0
+        return time.monotonic() - last_save > 600
 
     def _agree(self, value: float) -> float:
         """The ranks' mean, so that all of them stop, and turn the schedule, at the same step."""
         return self.ranks.sum([value], self.device)[0] / self.ranks.world_size
 
     def _progress(self, seconds: float) -> float:
-        """Share of the run that will be done when the coming step is."""
-        if self.plan.steps is not None:
-            return (self.summary.steps + 1) / self.plan.steps
+        """Share of the run that will be done when the coming step is: of its steps or its time, whichever ends it."""
         done = max(self.summary.steps, 1)
-        return seconds * (1 + 1 / done) / (self.plan.seconds or math.inf)
+        by_clock = seconds * (1 + 1 / done) / (self.plan.seconds or math.inf)
+        by_steps = (self.summary.steps + 1) / (self.plan.steps or math.inf)
+        return max(by_clock, by_steps)
 
     def _finished(self, seconds: float) -> bool:
         plan = self.plan
@@ -285,7 +305,7 @@ class Trainer:
     @torch.no_grad()
     def _evaluate(self, log: RunLog | None) -> dict[str, float]:
         """Mean loss over the evaluation batches, and the samples; rows with `split` in the metrics."""
-        state = torch.get_rng_state()  # looking must not change what is trained
+        state, started = torch.get_rng_state(), time.monotonic()  # looking must not change what is trained
         self.model.eval()
         result: dict[str, float] = {}
         if self.evaluation:
@@ -305,6 +325,7 @@ class Trainer:
             log.samples(self.summary.steps, self.sample())
         self.model.train()
         torch.set_rng_state(state)
+        self.summary.evaluated_step, self._eval_seconds = self.summary.steps, time.monotonic() - started
         return result
 
     @contextmanager
@@ -312,9 +333,9 @@ class Trainer:
         """The first SIGINT or SIGTERM asks for an end after this step; a second SIGINT ends at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
-            if self._stop and number == signal.SIGINT:
+            if self._asked and number == signal.SIGINT:
                 raise KeyboardInterrupt
-            self._stop = True
+            self._asked = True
 
         try:
             old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
