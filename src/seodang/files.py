@@ -23,7 +23,7 @@ def fsync_path(path: Path) -> None:
     """Force a file's (or, on POSIX, a folder's) contents to the disk."""
     if path.is_dir() and os.name == "nt":  # Windows cannot open folders
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows syncs only what it may write
     try:
         os.fsync(descriptor)
     finally:
@@ -103,6 +103,13 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def discard_folder(folder: Path) -> None:
+    """Delete `folder`: it loses its name first, so that nobody ever sees half of it."""
+    aside = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}old-", dir=folder.parent))
+    os.replace(folder, aside / folder.name)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def sha256_file(path: Path | str) -> str:

@@ -9,7 +9,6 @@ A checkpoint is written aside and renamed, so one that has its name is whole unl
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from seodang.checkpoints.tensor_files import write_file
 from seodang.errors import DataError
-from seodang.files import atomic_folder, check_manifest, make_folder, remove_leftovers, write_manifest
+from seodang.files import atomic_folder, check_manifest, discard_folder, make_folder, remove_leftovers, write_manifest
 
 TENSORS, STATE = "training.safetensors", "training.json"
 
@@ -67,7 +66,7 @@ def save_checkpoint(
     past = [other for other in checkpoint_folders(run) if other.name <= folder.name]
     for other in checkpoint_folders(run):
         if other not in past[-max(keep, 1) :]:  # a later one is damaged, or the run would have gone on from it
-            shutil.rmtree(other, ignore_errors=True)
+            discard_folder(other)
     return folder
 
 

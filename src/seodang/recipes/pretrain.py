@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from seodang.checkpoints.resolve import Loaded, Source, resolve
+from seodang.data.batch import Batch
 from seodang.data.loader import PretrainLoader, evaluation_batches
 from seodang.data.readers import read_documents
 from seodang.data.shards import TokenShards, build_shards
@@ -21,23 +22,22 @@ from seodang.recipes.config import PretrainConfig
 from seodang.recipes.defaults import pretraining
 from seodang.recipes.run import (
     Machine,
+    Prepared,
     RunResult,
-    announce,
     check_options,
-    describe,
     load_start,
     make_plan,
     open_run,
     require_memory,
     rows_per_forward,
-    sampler,
+    run,
     say,
-    train_and_publish,
+    sequence_length,
     with_dropout,
+    with_options,
 )
 from seodang.text.tokenizer import Tokenizer
 from seodang.text.train import train_tokenizer
-from seodang.training.trainer import Summary
 
 EVALUATION_TOKENS = 100_000
 """Held-out tokens looked at in each evaluation, spread over the held-out part."""
@@ -52,25 +52,17 @@ def pretrain(config: PretrainConfig) -> RunResult:
     """
     check_options(config)
     machine = Machine.choose(config)
-    source = resolve(config.model)
-    expand(config.data)  # a missing file is said before anything is made
-    if config.vocab_size is not None and (config.tokenizer is not None or source.kind != "size"):
-        say("note: --vocab-size has no effect: the tokenizer is given")
-    if config.from_scratch and source.kind == "size":
-        say("note: --from-scratch has no effect: a size has no trained weights")
     checkpoint = open_run(config)
+    source = resolve(checkpoint or config.model)  # what a run started from may be gone when it is resumed
+    expand(config.data)  # a missing file is said before anything is made
+    if checkpoint is None:
+        _remark(config, source)
     loaded = _start(config, checkpoint, source, machine)
     tokenizer = loaded.tokenizer
     assert tokenizer is not None
     train, held_out = _shards(config, tokenizer, machine)
-    length = config.max_length or min(loaded.model.config.context_length, 2048)
-    if length > loaded.model.config.context_length:
-        raise UsageError(
-            f"--max-length {length}",
-            f"{config.model} has a context of {loaded.model.config.context_length}",
-            "use a shorter length, or a model with a longer context",
-        )
-    hyper = pretraining(loaded.model.config)
+    length = sequence_length(config, loaded.model.config)
+    hyper = with_options(pretraining(loaded.model.config), config)
     batch_tokens = config.batch_tokens or hyper.batch_tokens
     size = n_parameters(loaded.model.config)
     micro_rows = rows_per_forward(config, size, length, max(1, batch_tokens // length), machine)
@@ -84,48 +76,39 @@ def pretrain(config: PretrainConfig) -> RunResult:
         world_size=machine.ranks.world_size,
         document_mask=config.document_mask,
     )
-    plan = make_plan(config, hyper, loader.steps_per_epoch, {"minutes": 10})
-    facts = describe(loaded, loader, plan, hyper, machine, micro_rows)
-    facts |= {"train_tokens": train.n_tokens, "train_bytes": train.n_bytes, "train_documents": train.n_documents}
-    if machine.ranks.speaks:
-        announce(facts, [*loader.notes, *_describe_data(train, held_out)], config)
-    if config.dry_run:
-        return RunResult(config.out, Summary(), dry_run=True, facts=facts, speaks=machine.ranks.speaks)
-    evaluation = (
-        list(
-            evaluation_batches(
-                held_out,
-                length,
-                micro_rows,
-                document_mask=config.document_mask,
-                max_tokens=EVALUATION_TOKENS,
-            )
-        )
-        if held_out is not None
-        else []
+    prepared = Prepared(
+        verb="pretrain",
+        loaded=loaded,
+        objective=LanguageModelling(),
+        loader=loader,
+        plan=make_plan(config, hyper, loader.steps_per_epoch, {"minutes": 10}),
+        hyper=hyper,
+        micro_rows=micro_rows,
+        evaluation=_evaluation(config, held_out, length, micro_rows),
+        prompts=_beginnings(config, tokenizer),
+        data=train.meta["files"],
+        data_fingerprint=train.fingerprint,
+        facts={"train_tokens": train.n_tokens, "train_bytes": train.n_bytes, "train_documents": train.n_documents},
+        lines=_describe_data(train, held_out),
     )
-    lineage = {
-        "verb": "pretrain",
-        "parent": loaded.lineage,
-        "data": train.meta["files"],
-        "data_fingerprint": train.fingerprint,
-        "plan": facts,
-        "seed": config.seed,
-    }
-    summary = train_and_publish(
-        config,
-        loaded,
-        loader,
-        LanguageModelling(),
-        plan,
-        hyper,
-        machine,
-        evaluation=evaluation,
-        lineage=lineage,
-        sample=sampler(loaded.model, tokenizer, _beginnings(config, tokenizer), config.seed),
-        checkpoint=checkpoint,
+    return run(config, prepared, machine, checkpoint)
+
+
+def _remark(config: PretrainConfig, source: Source) -> None:
+    """Say which options change nothing."""
+    if config.vocab_size is not None and (config.tokenizer is not None or source.kind != "size"):
+        say("note: --vocab-size has no effect: the tokenizer is given")
+    if config.from_scratch and source.kind == "size":
+        say("note: --from-scratch has no effect: a size has no trained weights")
+
+
+def _evaluation(config: PretrainConfig, held_out: TokenShards | None, length: int, micro_rows: int) -> list[Batch]:
+    if held_out is None:
+        return []
+    batches = evaluation_batches(
+        held_out, length, micro_rows, document_mask=config.document_mask, max_tokens=EVALUATION_TOKENS
     )
-    return RunResult(config.out, summary, facts=facts, speaks=machine.ranks.speaks)
+    return list(batches)
 
 
 def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, machine: Machine) -> Loaded:

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from seodang.checkpoints.huggingface import save_folder, write_model
-from seodang.checkpoints.resolve import Loaded, load_model
+from seodang.checkpoints.huggingface import read_metadata, save_folder, write_model
+from seodang.checkpoints.resolve import PACKAGED, Loaded, load_model
 from seodang.checkpoints.training import newest_checkpoint
 from seodang.data.batch import Batch
 from seodang.data.loader import StepLoader
@@ -27,6 +27,7 @@ from seodang.models.config import ModelConfig
 from seodang.models.cost import n_parameters, training_bytes, training_flops_per_token
 from seodang.models.decoder import Decoder
 from seodang.models.families import build_model
+from seodang.models.sizes import SIZES
 from seodang.objectives.loss import Objective
 from seodang.planning.machine import memory
 from seodang.recipes.config import RunConfig
@@ -83,12 +84,14 @@ def check_options(config: RunConfig) -> None:
     positive = ("steps", "epochs", "minutes", "batch_tokens", "micro_batch", "max_length", "lr", "save_every")
     for name in (*positive, "eval_every", "keep"):
         value = getattr(config, name)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise UsageError(f"--{name.replace('_', '-')} {value}", "it must be above 0", "correct the value")
-    for name in ("warmup", "min_lr_ratio", "weight_decay", "grad_clip"):
+    for name in ("warmup", "min_lr_ratio", "weight_decay", "grad_clip", "seed"):
         value = getattr(config, name)
-        if value is not None and value < 0:
+        if value is not None and not 0 <= value < math.inf:
             raise UsageError(f"--{name.replace('_', '-')} {value}", "it cannot be negative", "correct the value")
+    if config.beta2 is not None and not 0 <= config.beta2 < 1:
+        raise UsageError(f"--beta2 {config.beta2}", "it is a share", "choose 0.9 to 0.999")
     if not 0 <= config.eval_fraction < 1:
         raise UsageError(f"--eval-fraction {config.eval_fraction}", "it is a share", "choose 0 to 0.5")
     if config.steps is not None and config.epochs is not None:
@@ -125,6 +128,10 @@ def open_run(config: RunConfig) -> Path | None:
 def write_run(config: RunConfig, verb: str) -> None:
     """Write run.json: the resolved options, with which `seodang resume` takes the run up."""
     options = {name: _plain(value) for name, value in dataclasses.asdict(config).items() if name != "resume"}
+    for name in ("model", "tokenizer"):  # a name stays a name; a relative path would be another one elsewhere
+        value = options.get(name)
+        if value is not None and value not in (*SIZES, *PACKAGED) and Path(value).expanduser().exists():
+            options[name] = str(Path(value).expanduser().resolve())
     atomic_write(config.out / RUN, json.dumps({"verb": verb, "options": options}, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -137,6 +144,9 @@ def _plain(value: Any) -> Any:
 def load_start(config: RunConfig, checkpoint: Path | None, **changes: Any) -> Loaded:
     """The model to train: the checkpoint's when resuming, otherwise the one that --model names."""
     loaded = load_model(str(checkpoint or config.model), **changes)
+    if checkpoint is not None:  # a run's checkpoints are itself, not its parents
+        parent = read_metadata(checkpoint).get("lineage", {}).get("parent")
+        loaded = replace(loaded, lineage=parent or loaded.lineage)
     return replace(loaded, model=with_dropout(loaded.model, config.dropout))
 
 
@@ -170,6 +180,8 @@ def make_plan(config: RunConfig, hyper: Hyperparameters, steps_per_epoch: float,
         epochs, minutes = default.get("epochs"), default.get("minutes")
     steps = config.steps if config.steps is not None else max(1, round(epochs * steps_per_epoch)) if epochs else None
     warmup = hyper.warmup if config.warmup is None else config.warmup
+    if config.warmup is not None and warmup >= 1 and steps is None:
+        say("note: --warmup in steps has no effect on a run by the clock: it warms up for 5 % of the time")
     if warmup >= 1:  # in steps; of a run by the clock nobody knows how many there will be
         warmup = min(warmup / steps, 0.1) if steps and config.warmup is None else warmup / steps if steps else 0.05
     schedule = Schedule(
@@ -187,6 +199,13 @@ def make_plan(config: RunConfig, hyper: Hyperparameters, steps_per_epoch: float,
         eval_every=config.eval_every,
         keep=config.keep,
     )
+
+
+def with_options(hyper: Hyperparameters, config: RunConfig) -> Hyperparameters:
+    """The recipe's optimiser settings where the user named none."""
+    decay = hyper.weight_decay if config.weight_decay is None else config.weight_decay
+    beta2 = hyper.betas[1] if config.beta2 is None else config.beta2
+    return replace(hyper, weight_decay=decay, betas=(hyper.betas[0], beta2))
 
 
 def describe(
@@ -270,58 +289,99 @@ def announce(facts: dict[str, Any], lines: Sequence[str], config: RunConfig) -> 
         say(line)
 
 
-def train_and_publish(
-    config: RunConfig,
-    loaded: Loaded,
-    loader: StepLoader,
-    objective: Objective,
-    plan: Plan,
-    hyper: Hyperparameters,
-    machine: Machine,
-    *,
-    evaluation: Sequence[Batch],
-    lineage: dict[str, Any],
-    sample: Callable[[], list[dict[str, Any]]] | None,
-    checkpoint: Path | None,
+@dataclass
+class Prepared:
+    """Everything a run needs, put together by its recipe."""
+
+    verb: str
+    loaded: Loaded
+    objective: Objective
+    loader: StepLoader
+    plan: Plan
+    hyper: Hyperparameters
+    micro_rows: int
+    evaluation: Sequence[Batch]
+    prompts: dict[str, list[int]]
+    """Texts to continue at every evaluation, and their ids."""
+    data: list[str]
+    data_fingerprint: str
+    facts: dict[str, Any]
+    """What the recipe knows of its data, for the plan and the lineage."""
+    lines: list[str]
+    """The same in words."""
+
+
+def run(config: RunConfig, prepared: Prepared, machine: Machine, checkpoint: Path | None) -> RunResult:
+    """Say what will happen, train, and publish the model folder in --out when the run has come to its end."""
+    loaded, loader, speaks = prepared.loaded, prepared.loader, machine.ranks.speaks
+    facts = describe(loaded, loader, prepared.plan, prepared.hyper, machine, prepared.micro_rows) | prepared.facts
+    if speaks:
+        announce(facts, [*prepared.lines, *(f"note       {note}" for note in loader.notes)], config)
+    if config.dry_run:
+        return RunResult(config.out, Summary(), dry_run=True, facts=facts, speaks=speaks)
+    lineage = {
+        "verb": prepared.verb,
+        "parent": loaded.lineage,
+        "data": prepared.data,
+        "data_fingerprint": prepared.data_fingerprint,
+        "plan": facts,
+        "seed": config.seed,
+    }
+    if speaks:
+        write_run(config, prepared.verb)
+    summary = _train(config, prepared, machine, checkpoint, lineage)
+    if speaks and not summary.interrupted:
+        model = loaded.model.eval()
+        save_folder(config.out, model, loaded.tokenizer, generation=loaded.generation, metadata=lineage)
+    machine.ranks.barrier()
+    return RunResult(config.out, summary, facts=facts, speaks=speaks)
+
+
+def _train(
+    config: RunConfig, prepared: Prepared, machine: Machine, checkpoint: Path | None, lineage: dict[str, Any]
 ) -> Summary:
-    """Run the trainer; when it comes to its end, publish the model folder in --out."""
-    if machine.ranks.speaks:
-        write_run(config, lineage["verb"])
+    loaded, plan, hyper = prepared.loaded, prepared.plan, prepared.hyper
     model, tokenizer = loaded.model, loaded.tokenizer
+    assert tokenizer is not None
     model.to(machine.device)
-    betas = (hyper.betas[0], config.beta2 or hyper.betas[1])
-    decay = hyper.weight_decay if config.weight_decay is None else config.weight_decay
-    optimizer = build_optimizer(model, lr=plan.schedule.peak, weight_decay=decay, betas=betas)
 
     def write(folder: Path) -> None:
         write_model(folder, model, tokenizer, generation=loaded.generation, metadata=lineage)
 
     trainer = Trainer(
         model=compiled(model) if config.compile else model,
-        objective=objective,
-        loader=loader,
-        optimizer=optimizer,
+        objective=prepared.objective,
+        loader=prepared.loader,
+        optimizer=build_optimizer(model, lr=plan.schedule.peak, weight_decay=hyper.weight_decay, betas=hyper.betas),
         plan=plan,
         out=config.out,
         write_model=write,
         device=machine.device,
         dtype=machine.dtype,
-        evaluation=evaluation,
-        sample=sample,
+        evaluation=prepared.evaluation,
+        sample=sampler(model, tokenizer, prepared.prompts, config.seed),
         ranks=machine.ranks,
         quiet=config.quiet,
         tensorboard=config.tensorboard,
     )
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed + machine.ranks.rank)  # dropout differs from rank to rank, as from row to row
     if checkpoint is not None:
         trainer.resume()
-        say(f"resumed from {checkpoint} at step {trainer.summary.steps}")
-    summary = trainer.fit()
-    if machine.ranks.speaks and not summary.interrupted:
-        model.eval()
-        save_folder(config.out, model, tokenizer, generation=loaded.generation, metadata=lineage)
-    machine.ranks.barrier()
-    return summary
+        if machine.ranks.speaks:
+            say(f"resumed from {checkpoint} at step {trainer.summary.steps}")
+    return trainer.fit()
+
+
+def sequence_length(config: RunConfig, model: ModelConfig) -> int:
+    """Tokens of a training row: --max-length, or the model's context up to 2,048."""
+    length = config.max_length or min(model.context_length, 2048)
+    if length > model.context_length:
+        raise UsageError(
+            f"--max-length {length}",
+            f"{config.model} has a context of {model.context_length}",
+            "use a shorter length, or a model with a longer context",
+        )
+    return length
 
 
 def compiled(model: Decoder) -> Decoder:
@@ -371,5 +431,5 @@ def read_run(folder: Path) -> tuple[str, dict[str, Any]]:
         return stored["verb"], stored["options"]
     except FileNotFoundError:
         raise UsageError(f"{folder} is not a run", f"it has no {RUN}", "give the --out folder of a run") from None
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         raise SeodangError(f"{folder / RUN} is damaged", "it is not what was written", "start the run anew") from None

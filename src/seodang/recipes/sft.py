@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from seodang.checkpoints.resolve import Loaded, resolve
+from seodang.data.batch import Batch
 from seodang.data.examples import Example, Report, tokenize_conversations
 from seodang.data.formats import Message
 from seodang.data.loader import SFTLoader, example_batches, permutation
@@ -18,20 +19,19 @@ from seodang.recipes.config import SFTConfig
 from seodang.recipes.defaults import instruction_tuning
 from seodang.recipes.run import (
     Machine,
+    Prepared,
     RunResult,
-    announce,
     check_options,
-    describe,
     load_start,
     make_plan,
     open_run,
     rows_per_forward,
-    sampler,
-    train_and_publish,
+    run,
+    sequence_length,
+    with_options,
 )
 from seodang.text.chat import render
 from seodang.text.tokenizer import Tokenizer
-from seodang.training.trainer import Summary
 
 
 def sft(config: SFTConfig) -> RunResult:
@@ -42,20 +42,17 @@ def sft(config: SFTConfig) -> RunResult:
     """
     check_options(config)
     machine = Machine.choose(config)
-    resolve(config.model)
-    expand(config.data)  # what is missing is said before anything is made
     checkpoint = open_run(config)
+    resolve(checkpoint or config.model)
+    expand(config.data)  # what is missing is said before anything is made
     loaded = load_start(config, checkpoint)
     tokenizer = loaded.tokenizer
     if tokenizer is None:
         raise UsageError(f"{config.model} has no tokenizer", "text cannot be encoded", "add its tokenizer files")
-    context = loaded.model.config.context_length
-    length = config.max_length or min(context, 2048)
-    if length > context:
-        raise UsageError(f"--max-length {length}", f"{config.model} has a context of {context}", "use a shorter length")
+    length = sequence_length(config, loaded.model.config)
     train, held_out, report = _examples(config, loaded, length)
-    hyper = instruction_tuning(loaded.model.config)
-    batch_tokens = config.batch_tokens or hyper.batch_tokens
+    hyper = with_options(instruction_tuning(loaded.model.config), config)
+    batch_tokens = config.batch_tokens or _batch_tokens(train, hyper.batch_tokens)
     # A packed row must hold the longest example. It need not be longer than 512 positions beyond that: attention
     # costs the square of a row's length, most of it between examples that may not see each other.
     row_length = max(report.longest - 1, min(length, batch_tokens, 512))
@@ -72,36 +69,36 @@ def sft(config: SFTConfig) -> RunResult:
         world_size=machine.ranks.world_size,
         pad_id=pad_id,
     )
-    plan = make_plan(config, hyper, loader.steps_per_epoch, {"epochs": 3})
-    facts = describe(loaded, loader, plan, hyper, machine, micro_rows)
-    facts |= {"rows": len(train), "held_out_rows": len(held_out), "dropped_rows": report.lost}
-    if machine.ranks.speaks:
-        lines = [f"data       {line}" for line in report.lines()]
-        announce(facts, [*lines, f"held out   {len(held_out):,} rows", *loader.notes], config)
-    if config.dry_run:
-        return RunResult(config.out, Summary(), dry_run=True, facts=facts, speaks=machine.ranks.speaks)
-    lineage = {
-        "verb": "sft",
-        "parent": loaded.lineage,
-        "data": [str(path) for path in config.data],
-        "data_fingerprint": loader.fingerprint,
-        "plan": facts,
-        "seed": config.seed,
-    }
-    summary = train_and_publish(
-        config,
-        loaded,
-        loader,
-        LanguageModelling(),
-        plan,
-        hyper,
-        machine,
-        evaluation=list(example_batches(held_out, row_length, micro_rows, pad_id=pad_id)) if held_out else [],
-        lineage=lineage,
-        sample=sampler(loaded.model, tokenizer, _questions(config, tokenizer), config.seed),
-        checkpoint=checkpoint,
+    prepared = Prepared(
+        verb="sft",
+        loaded=loaded,
+        objective=LanguageModelling(),
+        loader=loader,
+        plan=make_plan(config, hyper, loader.steps_per_epoch, {"epochs": 3}),
+        hyper=hyper,
+        micro_rows=micro_rows,
+        evaluation=_evaluation(held_out, row_length, micro_rows, pad_id),
+        prompts=_questions(config, tokenizer),
+        data=[str(path) for path in config.data],
+        data_fingerprint=loader.fingerprint,
+        facts={"rows": len(train), "held_out_rows": len(held_out), "dropped_rows": report.lost},
+        lines=[*(f"data       {line}" for line in report.lines()), f"held out   {len(held_out):,} rows"],
     )
-    return RunResult(config.out, summary, facts=facts, speaks=machine.ranks.speaks)
+    return run(config, prepared, machine, checkpoint)
+
+
+def _evaluation(held_out: list[Example], row_length: int, micro_rows: int, pad_id: int) -> list[Batch]:
+    """Held-out rows as batches; those of --eval files may be longer than every row that is trained on."""
+    if not held_out:
+        return []
+    longest = max(len(example.ids) - 1 for example in held_out)
+    return list(example_batches(held_out, max(row_length, longest), micro_rows, pad_id=pad_id))
+
+
+def _batch_tokens(examples: list[Example], usual: int) -> int:
+    """The usual batch, or a smaller one where the data is so small that an epoch would have fewer than 16 steps."""
+    total = sum(len(example.ids) - 1 for example in examples)
+    return max(64, min(usual, total // 16 // 64 * 64))
 
 
 def _examples(config: SFTConfig, loaded: Loaded, length: int) -> tuple[list[Example], list[Example], Report]:
