@@ -73,3 +73,8 @@ def test_help_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         parse(Example, ["--help"], "verb")
     assert not end.value.code and "--steps" in capsys.readouterr().out
+
+
+def test_a_config_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        parse(Example, ["--config", str(tmp_path)], "verb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -107,3 +108,15 @@ def test_a_closed_pipe_is_not_an_error(buffering: list[str]) -> None:
     child.wait(timeout=30)
     child.stderr.close()
     assert error == b"" and child.returncode == 0
+
+
+@pytest.mark.parametrize(("encoding", "expected"), [("ascii", b"\\ud55c"), ("utf-8", "한".encode())])
+def test_output_that_the_encoding_has_no_room_for_is_no_traceback(encoding: str, expected: bytes) -> None:
+    code = (
+        "import sys, types; from seodang.cli import main as front\n"
+        "verb = types.SimpleNamespace(main=lambda argv: print('한'))\n"
+        "sys.modules['seodang.cli.doctor'] = verb; raise SystemExit(front.main(['doctor']))"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-X", "utf8", "-c", code], env=environment, capture_output=True)
+    assert done.returncode == 0 and done.stdout.strip() == expected

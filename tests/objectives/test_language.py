@@ -73,3 +73,20 @@ def test_language_modelling_sums_over_targets_only() -> None:
     assert loss["language"].sum.item() == pytest.approx(
         cross_entropy(logits.flatten(0, 1), targets.flatten()).item(), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_evaluation_computes_no_gradient(context: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seodang.objectives import language
+
+    real, asked = language._LinearCrossEntropy.forward, []
+
+    def forward(ctx, *arguments):  # type: ignore[no-untyped-def]
+        asked.append(ctx.needs_input_grad[:2])
+        return real(ctx, *arguments)
+
+    monkeypatch.setattr(language._LinearCrossEntropy, "forward", staticmethod(forward))
+    weight, hidden = torch.nn.Parameter(torch.randn(50, 8)), torch.randn(6, 8, requires_grad=True)
+    with context():
+        linear_cross_entropy(hidden, weight, torch.arange(6))
+    assert asked == [(False, False)]

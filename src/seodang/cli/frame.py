@@ -93,6 +93,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return {key.replace("-", "_"): value for key, value in tomllib.loads(path.read_text("utf-8")).items()}
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist", "--config names a TOML file", "check the path") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", error.strerror or str(error), "--config names a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML", str(error), "write lines such as: steps = 100") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -43,6 +44,10 @@ def usage() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit code. User mistakes print three lines on stderr and no traceback."""
+    for stream in (sys.stdout, sys.stderr):  # Windows gives pipes an encoding that Korean does not fit into
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            wished = os.environ.get("PYTHONIOENCODING")
+            stream.reconfigure(encoding=None if wished else "utf-8", errors="backslashreplace" if wished else None)
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

@@ -36,6 +36,8 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, chunk_
     chosen = targets != IGNORE
     if not bool(chosen.all()):
         hidden, targets = hidden[chosen], targets[chosen]
+    if not torch.is_grad_enabled():  # autograd would still report the weight as one that needs a gradient
+        hidden, weight = hidden.detach(), weight.detach()
     result = _LinearCrossEntropy.apply(hidden, weight, targets, max(1, chunk_logits // weight.shape[0]), dtype)
     assert isinstance(result, Tensor)
     return result

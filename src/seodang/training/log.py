@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import torch
 
-from seodang.files import make_folder
+from seodang.files import atomic_write, make_folder
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -27,7 +27,9 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def duration(seconds: float) -> str:
-    """`4:05` or `1:02:03`."""
+    """`4:05` or `1:02:03`; `?` for a time that nobody knows."""
+    if not math.isfinite(seconds):
+        return "?"
     minutes, rest = divmod(int(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -40,13 +42,15 @@ class RunLog:
         """Open metrics.jsonl and samples.jsonl; rows behind `after_step`, where a run is resumed, are dropped."""
         self.folder = make_folder(folder)
         self._streams: dict[str, IO[str]] = {}
+        self._board = _open_tensorboard(folder, after_step) if tensorboard else None
         for name in ("metrics.jsonl", "samples.jsonl"):
-            kept = [row for row in read_rows(folder / name) if row["step"] <= after_step] if after_step else []
-            (folder / name).unlink(missing_ok=True)
-            for row in kept:
-                self._write(name, row)
+            rows = read_rows(folder / name) if after_step else []
+            kept = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows if row["step"] <= after_step]
+            if kept:
+                atomic_write(folder / name, "".join(kept))  # a crash must not cost the rows so far
+            else:
+                (folder / name).unlink(missing_ok=True)
         self.quiet, self._live, self._last_line = quiet, sys.stderr.isatty(), -math.inf
-        self._board = _open_tensorboard(folder) if tensorboard else None
 
     def _write(self, name: str, row: dict[str, Any]) -> None:
         # JSON has no NaN: an unknown number is null
@@ -104,7 +108,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
-def _open_tensorboard(folder: Path) -> Any:
+def _open_tensorboard(folder: Path, after_step: int) -> Any:
     from seodang.errors import UsageError
 
     try:
@@ -113,7 +117,7 @@ def _open_tensorboard(folder: Path) -> Any:
         raise UsageError(
             "--tensorboard needs a package", "tensorboard is not installed", "pip install 'seodang[tensorboard]'"
         ) from None
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1 if after_step else None)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

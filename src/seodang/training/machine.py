@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from seodang.errors import UsageError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" takes CUDA, then Apple's MPS, then the CPU. Raises UsageError for one that is not there."""
+    """ "auto" takes CUDA, then Apple's MPS, then the CPU. Under torchrun "cuda" is the GPU of this process.
+
+    Raises UsageError for one that is not there.
+    """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind = name.split(":")[0]
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    kind, _, number = name.partition(":")
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(kind, False):
         known = [device for device, present in there.items() if present]
         raise UsageError(f"device {name!r}", "this machine does not have it", f"use one of: {', '.join(known)}")
+    n_devices = torch.cuda.device_count() if kind == "cuda" else 1
+    if number and not (number.isdigit() and int(number) < n_devices):
+        raise UsageError(f"device {name!r}", f"this machine has {n_devices} of the kind", f"use {kind}:0 or {kind}")
     return torch.device(name)
 
 
@@ -28,7 +36,9 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)  # a T4 would emulate it, slowly
     elif device.type == "cpu":
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        # private names, the only ones there are: where a version lacks them, nothing is known and float32 is safe
+        asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        native = any(getattr(torch.cpu, question, bool)() for question in asked)
     else:
         native = False
     if name == "bfloat16" and not native and device.type == "cuda":

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from seodang.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -50,10 +52,19 @@ class Ranks:
 
 
 def join_ranks(device: torch.device) -> Ranks:
-    """Read torchrun's variables; join the process group when there are peers."""
+    """Read torchrun's variables; join the process group when there are peers. Raises UsageError for half of them."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         return Ranks()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what NCCL and everything that names no number use
     if not torch.distributed.is_initialized():
+        missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+        if missing:
+            raise UsageError(
+                f"WORLD_SIZE is {world_size}, but {', '.join(missing)} is not set",
+                "the processes cannot find one another",
+                "start them with torchrun, or unset WORLD_SIZE",
+            )
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Ranks(torch.distributed.get_rank(), world_size)
