@@ -27,6 +27,8 @@ def resume(folder: Path, *, quiet: bool = False) -> RunResult:
             if option.name in ("data", "eval"):
                 value = tuple(Path(item) for item in value)
             values[option.name] = tuple(value) if isinstance(value, list) else value
+    if not {"model", "data"} <= values.keys():
+        raise SeodangError(f"{folder / RUN} is damaged", "it names no model or no data", "start the run anew")
     config = config_class(**{**values, "out": folder, "resume": True, "quiet": quiet})
     if isinstance(config, PretrainConfig):
         from seodang.recipes.pretrain import pretrain

@@ -1,0 +1,96 @@
+"""Options that reach the run, that have no effect and say so, and that survive a move to another folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from seodang.checkpoints.huggingface import read_metadata
+from seodang.errors import SeodangError, UsageError
+from seodang.recipes.config import PretrainConfig, SFTConfig
+from seodang.recipes.pretrain import pretrain
+from seodang.recipes.resume import resume
+from seodang.recipes.run import check_options, read_run
+from seodang.recipes.sft import sft
+from seodang.training.trainer import Trainer
+from tests.recipes.conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A model of one step."""
+    out = tmp_path_factory.mktemp("start") / "model"
+    pretrain(PretrainConfig(model="llama-mini", data=(corpus,), out=out, steps=1, vocab_size=400, **TINY))
+    return out
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": -1}, {"beta2": 1.5}, {"beta2": -0.1}, {"lr": math.nan}, {"minutes": math.nan}, {"warmup": math.inf}],
+)
+def test_numbers_that_cannot_be_meant_are_usage_errors(changes: dict[str, float], tmp_path: Path) -> None:
+    name = next(iter(changes)).replace("_", "-")
+    with pytest.raises(UsageError, match=f"--{name}"):
+        check_options(PretrainConfig(model="gpt2-mini", data=(), out=tmp_path, **changes))  # type: ignore[arg-type]
+
+
+def test_the_optimiser_s_options_reach_it_and_are_announced(
+    tmp_path: Path, start: Path, questions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[dict[str, object]] = []
+    monkeypatch.setattr(Trainer, "fit", lambda self: groups.extend(self.optimizer.param_groups) or self.summary)
+    config = SFTConfig(
+        model=str(start), data=(questions,), out=tmp_path / "run", steps=1, beta2=0.0, weight_decay=0.3, **TINY
+    )
+    assert sft(config).facts["weight_decay"] == 0.3
+    assert groups[0]["betas"] == (0.9, 0.0) and groups[0]["weight_decay"] == 0.3
+
+
+def test_warm_up_in_steps_has_no_effect_by_the_clock_and_says_so(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"model": "gpt2-mini", "data": (corpus,), "vocab_size": 400, "dry_run": True, "warmup": 100.0}
+    pretrain(PretrainConfig(**options, out=tmp_path / "clock", minutes=1))  # type: ignore[arg-type]
+    assert "--warmup in steps has no effect" in capsys.readouterr().err
+    pretrain(PretrainConfig(**options, out=tmp_path / "steps", steps=1000))  # type: ignore[arg-type]
+    assert "no effect" not in capsys.readouterr().err
+
+
+def test_a_run_is_resumed_from_anywhere_without_its_parent_and_keeps_its_lineage(
+    start: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(start, "parent")
+    out = tmp_path / "run"
+    pretrain(PretrainConfig(model="parent", data=(corpus,), out=out, steps=2, max_length=64, **TINY))
+    options = read_run(out)[1]
+    assert options["model"] == str(tmp_path / "parent")
+    before = read_metadata(out)["lineage"]["parent"]
+    shutil.rmtree("parent")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (out / "run.json").write_text(json.dumps({"verb": "pretrain", "options": options | {"steps": 3}}))
+    assert resume(out, quiet=True).summary.steps == 3
+    assert read_metadata(out)["lineage"]["parent"] == before
+    assert read_metadata(out / "checkpoints" / "step-00000003")["lineage"]["parent"] == before
+
+
+def test_evaluation_rows_may_be_longer_than_those_trained_on(start: Path, questions: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.jsonl"
+    long.write_text(json.dumps({"instruction": "Count.", "output": " ".join(str(n) for n in range(45))}) + "\n")
+    config = SFTConfig(
+        model=str(start), data=(questions,), eval=(long,), out=tmp_path / "run", steps=1, **TINY | {"batch_tokens": 64}
+    )
+    result = sft(config)
+    assert result.facts["context_length"] < 100 and math.isfinite(result.summary.evaluation["loss_per_token"])
+
+
+@pytest.mark.parametrize("text", ["[]", '{"verb": "pretrain", "options": {}}', "{"])
+def test_a_damaged_run_file_is_no_traceback(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(SeodangError, match="damaged"):
+        resume(tmp_path)
