@@ -143,9 +143,11 @@ def test_two_processes_train_as_one_and_one_of_them_speaks(base: Path, tmp_path:
             "--dtype", "float32", "--device", "cpu",
         ]  # fmt: skip
 
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m"]
-    alone = subprocess.run([sys.executable, "-m", *command(tmp_path / "one")], capture_output=True, text=True)
-    both = subprocess.run([*launcher, *command(tmp_path / "two")], capture_output=True, text=True)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    alone = subprocess.run(
+        [sys.executable, "-m", *command(tmp_path / "one")], capture_output=True, text=True, timeout=120
+    )
+    both = subprocess.run([*launcher, *command(tmp_path / "two")], capture_output=True, text=True, timeout=120)
     assert alone.returncode == 0 and both.returncode == 0, both.stderr
     assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "one"), abs=1e-6)
     assert both.stdout.count("8 steps") == 1 and both.stderr.count("held out") == 1

@@ -20,21 +20,16 @@ from seodang.models.sizes import published
 from seodang.objectives.language import LanguageModelling
 from seodang.recipes.config import PretrainConfig
 from seodang.recipes.defaults import pretraining
+from seodang.recipes.plan import Machine, make_plan, require_memory, rows_per_forward, sequence_length, with_options
 from seodang.recipes.run import (
-    Machine,
     Prepared,
     RunResult,
     check_options,
     load_start,
-    make_plan,
     open_run,
-    require_memory,
-    rows_per_forward,
     run,
     say,
-    sequence_length,
     with_dropout,
-    with_options,
 )
 from seodang.text.tokenizer import Tokenizer
 from seodang.text.train import train_tokenizer

@@ -17,19 +17,8 @@ from seodang.models.cost import n_parameters
 from seodang.objectives.language import LanguageModelling
 from seodang.recipes.config import SFTConfig
 from seodang.recipes.defaults import instruction_tuning
-from seodang.recipes.run import (
-    Machine,
-    Prepared,
-    RunResult,
-    check_options,
-    load_start,
-    make_plan,
-    open_run,
-    rows_per_forward,
-    run,
-    sequence_length,
-    with_options,
-)
+from seodang.recipes.plan import Machine, make_plan, rows_per_forward, sequence_length, with_options
+from seodang.recipes.run import Prepared, RunResult, check_options, load_start, open_run, run
 from seodang.text.chat import render
 from seodang.text.tokenizer import Tokenizer
 

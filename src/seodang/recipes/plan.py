@@ -1,0 +1,185 @@
+"""What will happen before it does: machine, lengths, schedule, memory and time of a run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from seodang.data.loader import StepLoader
+from seodang.errors import FitError, UsageError
+from seodang.models.config import ModelConfig
+from seodang.models.cost import n_parameters, training_bytes, training_flops_per_token
+from seodang.planning.machine import memory
+from seodang.recipes.config import RunConfig
+from seodang.recipes.defaults import SMALL, Hyperparameters
+from seodang.training.log import duration
+from seodang.training.machine import choose_device, choose_dtype
+from seodang.training.parallel import Ranks, join_ranks
+from seodang.training.schedule import Schedule
+from seodang.training.trainer import Plan
+
+
+@dataclass
+class Machine:
+    """Where a run computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    ranks: Ranks
+
+    @classmethod
+    def choose(cls, config: RunConfig) -> Machine:
+        """From the options and torchrun's variables."""
+        device = choose_device(config.device)
+        return cls(device, choose_dtype(config.dtype, device), join_ranks(device))
+
+
+def sequence_length(config: RunConfig, model: ModelConfig) -> int:
+    """Tokens of a training row: --max-length, or the model's context up to 2,048."""
+    length = config.max_length or min(model.context_length, 2048)
+    if length > model.context_length:
+        raise UsageError(
+            f"--max-length {length}",
+            f"{config.model} has a context of {model.context_length}",
+            "use a shorter length, or a model with a longer context",
+        )
+    return length
+
+
+def rows_per_forward(
+    config: RunConfig, n_parameters: int, context_length: int, rows_per_step: int, machine: Machine
+) -> int:
+    """Micro-batch in rows: as asked, or as many tokens as keep the processor busy and the activations small.
+
+    A large model's matrices keep a CPU busy with 2,048 tokens, whose activations then stay below the weights.
+    """
+    mine = -(-rows_per_step // machine.ranks.world_size)
+    if config.micro_batch:
+        return min(config.micro_batch, mine)
+    tokens = 32768 if machine.device.type == "cuda" else 8192 if n_parameters < SMALL else 2048
+    return max(1, min(mine, tokens // context_length))
+
+
+def make_plan(config: RunConfig, hyper: Hyperparameters, steps_per_epoch: float, default: dict[str, float]) -> Plan:
+    """Lengths, schedule and intervals. `default` is {"epochs": …} or {"minutes": …} when the user gave none."""
+    epochs, minutes = config.epochs, config.minutes
+    if config.steps is None and epochs is None and minutes is None:
+        epochs, minutes = default.get("epochs"), default.get("minutes")
+    steps = config.steps if config.steps is not None else max(1, round(epochs * steps_per_epoch)) if epochs else None
+    warmup = hyper.warmup if config.warmup is None else config.warmup
+    if config.warmup is not None and warmup >= 1 and steps is None:
+        say("note: --warmup in steps has no effect on a run by the clock: it warms up for 5 % of the time")
+    if warmup >= 1:  # in steps; of a run by the clock nobody knows how many there will be
+        warmup = min(warmup / steps, 0.1) if steps and config.warmup is None else warmup / steps if steps else 0.05
+    schedule = Schedule(
+        kind=config.schedule or hyper.schedule,
+        peak=config.lr or hyper.lr,
+        warmup=min(warmup, 1.0),
+        min_ratio=hyper.min_lr_ratio if config.min_lr_ratio is None else config.min_lr_ratio,
+    )
+    return Plan(
+        schedule=schedule,
+        steps=steps,
+        seconds=minutes * 60 if minutes else None,
+        grad_clip=config.grad_clip,
+        save_every=config.save_every,
+        eval_every=config.eval_every,
+        keep=config.keep,
+    )
+
+
+def with_options(hyper: Hyperparameters, config: RunConfig) -> Hyperparameters:
+    """The recipe's optimiser settings where the user named none."""
+    decay = hyper.weight_decay if config.weight_decay is None else config.weight_decay
+    beta2 = hyper.betas[1] if config.beta2 is None else config.beta2
+    return replace(hyper, weight_decay=decay, betas=(hyper.betas[0], beta2))
+
+
+def describe(
+    model: ModelConfig, loader: StepLoader, plan: Plan, hyper: Hyperparameters, machine: Machine, micro_rows: int
+) -> dict[str, Any]:
+    """What will happen, as numbers; `announce` puts it into words. Raises FitError when memory is too small."""
+    needed = require_memory(model, micro_rows * loader.context_length, machine)
+    flops = training_flops_per_token(model, loader.context_length)
+    facts: dict[str, Any] = {
+        "parameters": n_parameters(model),
+        "vocabulary": model.vocab_size,
+        "context_length": loader.context_length,
+        "tokens_per_step": loader.tokens_per_step,
+        "micro_batch_rows": micro_rows,
+        "accumulation": -(-loader.rows_per_step // (micro_rows * machine.ranks.world_size)),
+        "steps_per_epoch": loader.steps_per_epoch,
+        "steps": plan.steps,
+        "seconds": plan.seconds,
+        "learning_rate": plan.schedule.peak,
+        "schedule": plan.schedule.kind,
+        "weight_decay": hyper.weight_decay,
+        "device": str(machine.device),
+        "dtype": str(machine.dtype).removeprefix("torch."),
+        "processes": machine.ranks.world_size,
+        "memory_bytes": needed,
+        "flops_per_token": flops,
+    }
+    if plan.steps is not None:
+        rate = _matmul_flops_per_second(machine) * 0.4  # small models reach about this share of the matmul rate
+        facts["estimated_seconds"] = plan.steps * loader.tokens_per_step * flops / rate / machine.ranks.world_size
+    return facts
+
+
+def require_memory(config: ModelConfig, micro_batch_tokens: int, machine: Machine) -> int:
+    """About how many bytes training will need. Raises FitError when this machine does not have them free."""
+    needed = training_bytes(config, micro_batch_tokens, low_precision=machine.dtype != torch.float32)
+    if machine.device.type == "cuda":
+        free = torch.cuda.mem_get_info(machine.device)[0]
+    else:
+        found = memory()
+        free = found.available_bytes if found is not None else needed
+    if needed > free:
+        raise FitError(
+            f"training {n_parameters(config):,} parameters needs about {needed / 1e9:.1f} GB",
+            f"{free / 1e9:.1f} GB are free",
+            "use a smaller --model, --micro-batch or --max-length",
+        )
+    return needed
+
+
+def _matmul_flops_per_second(machine: Machine, size: int = 1024) -> float:
+    a = torch.randn(size, size, device=machine.device, dtype=machine.dtype)
+    best = float("inf")
+    for _ in range(4):
+        start = time.perf_counter()
+        (a @ a).sum().item()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def announce(facts: dict[str, Any], lines: Sequence[str], config: RunConfig) -> None:
+    """Before step 1: what will happen, on stderr."""
+    if config.quiet:
+        return
+    length = f"{facts['steps']:,} steps" if facts["steps"] else ""
+    clock = f"{facts['seconds'] / 60:g} minutes" if facts["seconds"] else ""
+    estimate = f", about {duration(facts['estimated_seconds'])}" if "estimated_seconds" in facts else ""
+    epochs = f" ({facts['steps'] / facts['steps_per_epoch']:.2f} epochs)" if facts["steps"] else ""
+    for line in (
+        *lines,
+        f"model      {config.model}: {facts['parameters']:,} parameters, vocabulary {facts['vocabulary']:,}, "
+        f"context {facts['context_length']:,}",
+        f"batch      {facts['tokens_per_step']:,} tokens a step: {facts['micro_batch_rows']} rows at a time, "
+        f"{facts['accumulation']} times, {facts['processes']} process{'es' if facts['processes'] > 1 else ''}",
+        f"length     {' or '.join(part for part in (length, clock) if part)}{epochs}{estimate}",
+        f"optimiser  AdamW, {facts['schedule']} to a peak of {facts['learning_rate']:.2e}, "
+        f"weight decay {facts['weight_decay']:g}",
+        f"machine    {facts['device']}, {facts['dtype']}, about {facts['memory_bytes'] / 1e9:.2f} GB",
+    ):
+        say(line)
+
+
+def say(message: str) -> None:
+    """Remarks go to stderr; stdout is for results."""
+    print(message, file=sys.stderr, flush=True)
