@@ -90,7 +90,7 @@ def test_what_the_run_said_is_shown_and_escaped(run_folder: Path) -> None:
     text = "".join(read(html).text)
     assert f"said 40 {HOSTILE}" in text and f"said 0 {HOSTILE}" in text
     assert f"{2 / 40**0.5:.3f}" in text  # held-out bits per byte at the end
-    assert "250MB" in text and "40k" in text
+    assert "250\u00a0MB" in text and "40k" in text
 
 
 def test_the_verb_writes_where_it_is_told(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,4 +142,5 @@ def test_a_curve_puts_points_where_they_belong() -> None:
 def test_numbers_people_read() -> None:
     assert [parts.short(n) for n in (0, 0.5, 1234, 1.5e6, 2.25e20)] == ["0", "0.5", "1.23k", "1.5M", "225E"]
     assert [parts.span(s) for s in (4.21, 185, 3723)] == ["4.2 s", "3:05 min", "1:02:03 h"]
+    assert [parts.size(n) for n in (12, 5.73e8)] == ["12\u00a0B", "573\u00a0MB"]
     assert parts.smooth([1.0, 1.0, 4.0, 1.0, 1.0]) == [1.0, 2.0, 2.0, 2.0, 1.0]

@@ -23,7 +23,7 @@ from seodang.files import atomic_write, make_folder
 
 Part = Literal["train", "heldout"]
 LANGUAGES: tuple[Language, ...] = (ENGLISH, KOREAN)
-SHARES = {"stories": 0.26, "people": 0.2, "knowledge": 0.26, "sums": 0.12, "school": 0.16}
+SHARES = {"stories": 0.26, "people": 0.18, "knowledge": 0.24, "sums": 0.1, "school": 0.22}
 """Share of each kind of prose, in bytes; both languages have the same number of bytes."""
 HELD_OUT_FACTS = 0.25
 """Share of the facts that no training question asks about."""
@@ -102,6 +102,7 @@ def _world(language: Language, seed: int) -> _World:
         train, kept = relation.split(rng, HELD_OUT_FACTS)
         asked += train
         heldout += kept
+    asked += [fact for relation in language.spelling for fact in _facts(relation)]
     knowledge = [_facts(relation) for relation in language.known]
     sums = [fact for relation in language.sums for fact in _facts(relation)]
     return _World(language, people, knowledge, sums, asked, heldout)

@@ -207,9 +207,27 @@ _SUMS = (
     ),
 )
 
+_WORDS = sorted({row["x"].removeprefix("a ") for relation in _KNOWN for row in relation.rows if row["x"].isascii()})
+_SPELLING = (
+    Relation(
+        "spelling",
+        tuple({"x": word, "y": word[0].upper()} for word in _WORDS if not word.isdigit()),
+        ("The first letter of {x} is {y}.",),
+        ("What is the first letter of {x}?", "Which letter does {x} begin with?"),
+        "The first letter of {x} is {y}.",
+    ),
+    Relation(
+        "spelling",
+        tuple({"x": word} for word in _WORDS),
+        ("The word is {x}.",),
+        ("Read this word: {x}", "Say {x}!", "Repeat the word {x}."),
+        "The word is {x}.",
+    ),
+)
+
 _PROPS = {
-    "n": tuple("Tom Mia Ben Lily Sam Anna Max Ella Jack Nora Paul Ruth".split()),
-    "o": tuple("ball kite book cup hat key drum lamp doll ring coat spoon letter clock".split()),
+    "n": tuple("Tom Mia Ben Lily Sam Anna Max Ella Jack Nora Paul Ruth Dan Kate Tim Jane Bob Sara".split()),
+    "o": tuple("ball kite book cup hat key drum lamp doll ring coat spoon letter clock shoe scarf pencil".split()),
     "p": ("in the box", "under the bed", "on the table", "behind the door", "in the garden", "on the shelf",
           "under the tree", "in the basket", "beside the well", "in the drawer", "on the roof", "in the boat"),
     "c": ("red", "blue", "green", "yellow", "white", "black", "brown", "orange"),
@@ -235,7 +253,7 @@ _SCENES = (
         "{n2} has the {o}.",
     )),
     Scene(("n", "c", "o"), Event(
-        ("{n} found a {c} {o}.", "{n} bought a {c} {o}.", "{n} saw a {c} {o}.", "{n} drew a {c} {o}."),
+        ("{n} found {c:a} {o}.", "{n} bought {c:a} {o}.", "{n} saw {c:a} {o}.", "{n} drew {c:a} {o}."),
         ("The {o} is {c}.", "The {o} is {c}, and that is pretty."),
         ("What colour is the {o}?", "Which colour is the {o}?"),
         "The {o} is {c}.",
@@ -272,6 +290,7 @@ ENGLISH = Language(
     personal=_PERSONAL,
     known=_KNOWN,
     sums=_SUMS,
+    spelling=_SPELLING,
     props=_PROPS,
     scenes=_SCENES,
     openings=("Once upon a time there was a little village.", "One sunny morning the children met.",
@@ -287,7 +306,7 @@ ENGLISH = Language(
              "It was a good day.", "What a day!", "And they lived happily."),
     lessons=("Today we learn something.", "The teacher said:", "Listen and remember.", "This is true.",
              "At school the children read aloud.", "Here is what we know.", "From the big book:"),
-    exchanges=('The teacher asked: "{q}" The children said: "{a}"', '"{q}" asked the teacher. "{a}" said the child.',
+    exchanges=('The teacher asked: "{q}" The children said: "{a}"', '"{q}" asked the teacher. A child knew: "{a}"',
                'A child wondered: "{q}" The answer was: "{a}"', 'Somebody asked: "{q}" Somebody knew: "{a}"'),
     meetings=("Let me tell you about {x}.", "This is {x}.", "There is someone in the valley whose name is {x}.",
               "Do you know {x}?", "{x} is one of us.", "A word about {x}."),

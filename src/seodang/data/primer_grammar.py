@@ -148,6 +148,9 @@ class Language:
     known: tuple[Relation, ...]
     """True things: capitals, opposites, colours …"""
     sums: tuple[Relation, ...]
+    spelling: tuple[Relation, ...]
+    """Questions about words as such, over every word that `known` asks about. They teach that an answer takes up the
+    word it was asked about, whichever it is; their own facts are all asked in training and never held out."""
     props: dict[str, tuple[str, ...]]
     """What stories are made of, by slot."""
     scenes: tuple[Scene, ...]
@@ -186,19 +189,27 @@ class Language:
         return [scene.happen({slot: next(drawn[slot.rstrip("2")]) for slot in scene.slots}) for scene in scenes]
 
     def story(self, rng: random.Random) -> str:
-        """A little story: an opening, events and weather between them, what of it is recalled or asked, an ending."""
+        """A little story: an opening, events and weather between them, what of it is recalled or asked, an ending.
+
+        What happened is recalled at once or when all is told: near things are easier to look up than far ones,
+        and a model that has learned the one soon learns the other.
+        """
         events = self.events(rng, rng.choice((2, 3, 3, 4)))
-        sentences = [rng.choice(event.told) for event in events]
+        told = [rng.choice(event.told) for event in events]
+        later = [self.recall(event, rng) for event in events]
+        if rng.random() < 0.5:
+            sentences = [sentence for pair in zip(told, later, strict=True) for sentence in pair]
+        else:
+            sentences = told + rng.sample(later, len(later))
         if rng.random() < 0.4:
             sentences.insert(rng.randrange(1, len(sentences) + 1), rng.choice(self.fillers))
-        for event in rng.sample(events, len(events)):
-            if rng.random() < 0.5:
-                sentences.append(fill(rng.choice(self.later), {"x": rng.choice(event.recalled)}))
-            else:
-                sentences.append(
-                    fill(rng.choice(self.exchanges), {"q": rng.choice(event.question), "a": event.answer})
-                )
         return " ".join([rng.choice(self.openings), *sentences, rng.choice(self.endings)])
+
+    def recall(self, event: Event, rng: random.Random) -> str:
+        """What happened, said again or asked and answered."""
+        if rng.random() < 0.5:
+            return fill(rng.choice(self.later), {"x": rng.choice(event.recalled)})
+        return fill(rng.choice(self.exchanges), {"q": rng.choice(event.question), "a": event.answer})
 
     def reading(self, rng: random.Random) -> tuple[str, str]:
         """A question about a very little story, and its answer: what was told is all one needs to know."""

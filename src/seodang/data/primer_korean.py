@@ -208,9 +208,27 @@ _SUMS = (
     ),
 )
 
+_WORDS = sorted({row["x"] for relation in _KNOWN for row in relation.rows})
+_SPELLING = (
+    Relation(
+        "spelling",
+        tuple({"x": word, "y": word[0]} for word in _WORDS if not word[0].isdigit()),
+        ("{x}의 첫 글자는 {y}입니다.",),
+        ("{x}의 첫 글자는 무엇입니까?", "{x:은} 어느 글자로 시작합니까?"),
+        "{x}의 첫 글자는 {y}입니다.",
+    ),
+    Relation(
+        "spelling",
+        tuple({"x": word} for word in _WORDS),
+        ("{x:이라고} 읽습니다.",),
+        ("{x:을} 읽어 보세요.", "{x}, 따라 해 보세요.", "{x:은} 어떻게 읽습니까?"),
+        "{x:이라고} 읽습니다.",
+    ),
+)
+
 _PROPS = {
-    "n": tuple("민지 철이 영희 준호 수진 동수 혜진 지훈 순이 정우 나영 태호".split()),
-    "o": tuple("공 연 책 컵 모자 열쇠 북 등불 인형 반지 외투 숟가락 편지 시계".split()),
+    "n": tuple("민지 철이 영희 준호 수진 동수 혜진 지훈 순이 정우 나영 태호 민수 지수 경희 상우 은비 재민".split()),
+    "o": tuple("공 연 책 컵 모자 열쇠 북 등불 인형 반지 외투 숟가락 편지 시계 신발 목도리 연필".split()),
     "p": ("상자 안", "침대 밑", "탁자 위", "문 뒤", "마당", "선반 위", "나무 아래", "바구니 안", "우물 옆", "서랍 안",
           "지붕 위", "마루 밑"),
     "c": tuple("빨간색 파란색 초록색 노란색 하얀색 검은색 갈색 주황색".split()),
@@ -273,6 +291,7 @@ KOREAN = Language(
     personal=_PERSONAL,
     known=_KNOWN,
     sums=_SUMS,
+    spelling=_SPELLING,
     props=_PROPS,
     scenes=_SCENES,
     openings=("옛날 옛적에 작은 마을이 있었습니다.", "맑은 아침에 아이들이 모였습니다.", "추운 겨울날이었습니다.",

@@ -193,8 +193,8 @@ def _pretrain(out: Path, files: PrimerFiles, minutes: float, seed: int, size: De
 
 def _tune(out: Path, files: PrimerFiles, minutes: float, seed: int, size: DemoSize, quiet: bool) -> RunResult:
     return _uninterrupted(sft(SFTConfig(
-        model=str(out / "pretrain"), data=(files.questions,), out=out / "chat", minutes=minutes, batch_tokens=2048,
-        lr=5e-4, min_lr_ratio=0.02, seed=seed, eval_every=100, quiet=quiet, device="cpu",
+        model=str(out / "pretrain"), data=(files.questions,), out=out / "chat", minutes=minutes, batch_tokens=1024,
+        lr=1e-3, min_lr_ratio=0.02, seed=seed, eval_every=100, quiet=quiet, device="cpu",
         steps=size.steps[1] if size.steps else None,
     )))  # fmt: skip
 

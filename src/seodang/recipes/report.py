@@ -13,7 +13,7 @@ import seodang
 from seodang.errors import DataError, UsageError
 from seodang.files import atomic_write
 from seodang.recipes import report_parts as parts
-from seodang.recipes.report_parts import Series, short, span
+from seodang.recipes.report_parts import Series, short, size, span
 
 DEMO = "demo.json"
 """What `seodang demo` leaves in its folder for this report."""
@@ -102,7 +102,7 @@ def _run_tiles(run: Run) -> str:
         ("loss per token", _figure(last.get("loss_per_token"), ".3f"), "training, last step"),
         ("tokens", short(last.get("tokens", 0)), f"{len(run.train):,} steps"),
         ("time", span(last.get("seconds", 0)), f"{short(_rate(run))} tokens/s"),
-        ("peak memory", f"{short(last.get('peak_bytes', 0))}B", "of the process"),
+        ("peak memory", size(last.get("peak_bytes", 0)), "of the process"),
     ]
     for split, rows in run.evaluations.items():
         bits = rows[-1].get("bits_per_byte")
@@ -173,7 +173,7 @@ def _demo_page(folder: Path) -> str:
             _accuracy(demo),
             _answers(demo),
             parts.section("What it says to the same prompts", _LADDER_NOTE, parts.samples([
-                parts.stages(entry["prompt"], [(when, text) for when, text in entry["said"]])
+                parts.stages(entry["prompt"], [(when, _shorten(text, 240)) for when, text in entry["said"]])
                 for entry in demo["samples"]
             ])),
             _demo_curves(runs),
@@ -214,12 +214,12 @@ def _rungs(demo: dict[str, Any]) -> str:
     rows = [
         [rung["name"], rung["what"], span(rung["seconds"])]
         + [short(rung[key]) if rung.get(key) else "–" for key in ("tokens", "flops")]
-        + [f"{short(rung['peak_bytes'])}B" if rung.get("peak_bytes") else "–"]
+        + [size(rung["peak_bytes"]) if rung.get("peak_bytes") else "–"]
         for rung in demo["rungs"]
     ]
     total = [*["Together", ""], span(sum(rung["seconds"] for rung in demo["rungs"]))]
     total += [short(sum(rung.get(key) or 0 for rung in demo["rungs"])) for key in ("tokens", "flops")]
-    total += [f"{short(max(rung.get('peak_bytes') or 0 for rung in demo['rungs']))}B"]
+    total += [size(max(rung.get("peak_bytes") or 0 for rung in demo["rungs"]))]
     header = ["rung", "what happened", "time", "tokens", "FLOPs", "peak memory"]
     return parts.table(header, [*rows, total], numeric=(2, 3, 4, 5))
 

@@ -230,6 +230,12 @@ def short(number: float) -> str:
     return f"{number:.3g}"
 
 
+def size(n_bytes: float) -> str:
+    """573 MB, the number and its unit on one line."""
+    number = short(n_bytes)
+    return f"{number.rstrip('kMGTPE')}\u00a0{number.lstrip('0123456789.e+-')}B"
+
+
 def span(seconds: float) -> str:
     """4.2 s, 3:05 min or 1:02:03 h."""
     if seconds < 60:
