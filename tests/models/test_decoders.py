@@ -12,7 +12,7 @@ from seodang.errors import FitError, UsageError
 from seodang.models.cache import KVCache
 from seodang.models.config import ModelConfig, RoPE
 from seodang.models.cost import n_matmul_parameters, n_parameters, training_flops_per_token
-from seodang.models.families import FAMILIES, build_model
+from seodang.models.families import FAMILIES, build_model, with_rows
 from seodang.models.sizes import SIZES, published
 from seodang.objectives.language import LanguageModelling
 from tests.training.helpers import tiny
@@ -133,6 +133,18 @@ def test_beyond_the_learned_positions_is_an_error() -> None:
 @torch.no_grad()
 def test_rotary_positions_go_beyond_the_context() -> None:
     assert torch.isfinite(tiny("llama-mini").eval()(_ids(1, 40))).all()
+
+
+@torch.no_grad()
+def test_more_rows_leave_the_old_tokens_as_they_were(name: str) -> None:
+    for tied in (True, False):
+        model = tiny(name, tied=tied).eval()
+        grown = with_rows(model, 43).eval()
+        assert grown.config.vocab_size == 43 and (grown.head is None) == tied
+        ids = _ids(1, 9)
+        old, new = model.logits(model(ids)), grown.logits(grown(ids))
+        torch.testing.assert_close(new[..., :40], old)
+        torch.testing.assert_close(new[..., 40:], old.mean(dim=-1, keepdim=True).expand(-1, -1, 3), rtol=0, atol=1e-5)
 
 
 def test_initialisation_is_the_papers() -> None:

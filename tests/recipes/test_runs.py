@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from seodang.checkpoints.huggingface import save_folder
 from seodang.checkpoints.resolve import load_model
 from seodang.checkpoints.training import checkpoint_folders
 from seodang.errors import DataError, UsageError
@@ -106,6 +107,20 @@ def test_sft_teaches_to_answer_and_to_stop(base: Path, questions: Path, tmp_path
     assert all(text.startswith("The number is ") for text in texts)
     assert result.facts["dropped_rows"] == 0 and _losses(out)[-1] < 0.1 * _losses(out)[0]
     assert json.loads((out / "seodang.json").read_text())["lineage"]["parent"]["path"].endswith("model")
+
+
+def test_sft_of_a_model_without_a_chat_template_gives_it_one(base: Path, questions: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(base))
+    assert loaded.tokenizer is not None
+    plain = loaded.tokenizer
+    plain.chat_template = None
+    before = plain.vocab_size
+    save_folder(tmp_path / "plain", loaded.model, plain)
+    sft(SFTConfig(model=str(tmp_path / "plain"), data=(questions,), out=tmp_path / "chat", steps=2, **TINY))
+    chat = load_model(str(tmp_path / "chat"))
+    assert chat.tokenizer is not None and chat.tokenizer.chat_template is not None
+    assert chat.model.config.vocab_size == chat.tokenizer.vocab_size >= before
+    assert chat.tokenizer.end_of_turn_id in chat.generation["eos_token_id"]
 
 
 def test_resume_is_the_same_run(tmp_path: Path, corpus: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from seodang.errors import UsageError, suggest
@@ -23,3 +25,20 @@ def build_model(config: ModelConfig, device: torch.device | str = "cpu") -> Deco
     with torch.device("meta"):  # nn.Linear would otherwise fill the weights with numbers nobody uses
         model = FAMILIES[config.family](config)
     return model if str(device) == "meta" else model.to_empty(device=device)
+
+
+def with_rows(model: Decoder, vocab_size: int) -> Decoder:
+    """The same model with more rows of embeddings (and of the output matrix), for tokens added to its vocabulary.
+
+    A new row is the mean of the old ones, so that at first a new token is about as probable as any other and no
+    other token's probability moves (Hewitt 2021, "Initializing new word embeddings for pretrained language models").
+    """
+    state = model.state_dict()
+    for name in ("embed.weight", "head.weight"):
+        if name in state:
+            old = state[name]
+            mean = old.mean(dim=0, keepdim=True)
+            state[name] = torch.cat((old, mean.expand(vocab_size - old.shape[0], -1)))
+    grown = build_model(replace(model.config, vocab_size=vocab_size), "meta")
+    grown.load_state_dict(state, assign=True)
+    return grown

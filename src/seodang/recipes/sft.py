@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from seodang.checkpoints.resolve import Loaded, resolve
@@ -14,10 +15,11 @@ from seodang.data.readers import read_rows
 from seodang.data.sources import expand
 from seodang.errors import UsageError
 from seodang.models.cost import n_parameters
+from seodang.models.families import with_rows
 from seodang.objectives.language import LanguageModelling
 from seodang.recipes.config import SFTConfig
 from seodang.recipes.defaults import instruction_tuning
-from seodang.recipes.plan import Machine, make_plan, rows_per_forward, sequence_length, with_options
+from seodang.recipes.plan import Machine, make_plan, rows_per_forward, say, sequence_length, with_options
 from seodang.recipes.run import Prepared, RunResult, check_options, load_start, open_run, run
 from seodang.text.chat import render
 from seodang.text.tokenizer import Tokenizer
@@ -34,10 +36,9 @@ def sft(config: SFTConfig) -> RunResult:
     checkpoint = open_run(config)
     resolve(checkpoint or config.model)
     expand(config.data)  # what is missing is said before anything is made
-    loaded = load_start(config, checkpoint)
+    loaded = _ready_for_chat(load_start(config, checkpoint))
     tokenizer = loaded.tokenizer
-    if tokenizer is None:
-        raise UsageError(f"{config.model} has no tokenizer", "text cannot be encoded", "add its tokenizer files")
+    assert tokenizer is not None
     length = sequence_length(config, loaded.model.config)
     train, held_out, report = _examples(config, loaded, length)
     hyper = with_options(instruction_tuning(loaded.model.config), config)
@@ -82,6 +83,20 @@ def _evaluation(held_out: list[Example], row_length: int, micro_rows: int, pad_i
         return []
     longest = max(len(example.ids) - 1 for example in held_out)
     return list(example_batches(held_out, max(row_length, longest), micro_rows, pad_id=pad_id))
+
+
+def _ready_for_chat(loaded: Loaded) -> Loaded:
+    """The model as it is, or, where its tokenizer has no chat template, with ChatML's tokens and rows for them."""
+    tokenizer, model = loaded.tokenizer, loaded.model
+    if tokenizer is None:
+        raise UsageError(f"{loaded.source.name} has no tokenizer", "text cannot be encoded", "add its tokenizer files")
+    if tokenizer.chat_template is not None:
+        return loaded
+    tokenizer = tokenizer.with_chatml()
+    if tokenizer.vocab_size > model.config.vocab_size:
+        model = with_rows(model, tokenizer.vocab_size)
+    say("note: the tokenizer has no chat template; it is given ChatML's, and the tokens <|im_start|> and <|im_end|>")
+    return replace(loaded, model=model, tokenizer=tokenizer, generation={})
 
 
 def _batch_tokens(examples: list[Example], usual: int) -> int:

@@ -175,6 +175,18 @@ class Tokenizer:
             lines = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
             atomic_write(folder / "merges.txt", "\n".join(["#version: 0.2", *lines]) + "\n")
 
+    def with_chatml(self) -> Tokenizer:
+        """A copy with ChatML's two tokens and its template, for a vocabulary that came without any dialogue."""
+        from tokenizers import AddedToken
+        from tokenizers import Tokenizer as Backend
+
+        from seodang.text.chat import chatml
+
+        backend = Backend.from_str(self._backend.to_str())
+        marks = ("<|im_start|>", "<|im_end|>")
+        backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+        return Tokenizer(backend, config=self._config, chat_template=chatml())
+
     # -- text to ids ---------------------------------------------------------------------------------------------
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
