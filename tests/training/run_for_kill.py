@@ -17,6 +17,7 @@ from seodang.checkpoints.training import newest_checkpoint
 from seodang.data.batch import Batch
 from seodang.objectives.language import LanguageModelling
 from seodang.training.optimizer import build_optimizer
+from seodang.training.parallel import Ranks
 from seodang.training.schedule import Schedule
 from seodang.training.trainer import Plan, Trainer
 from tests.training.helpers import CPU, cut, ragged_batch, tiny
@@ -41,7 +42,9 @@ class CountingLoader:
         self.step = state["step"]
 
 
-def build(out: Path, steps: int, save_every: int, loader: Any = None, **changes: Any) -> Trainer:
+def build(
+    out: Path, steps: int, save_every: int, loader: Any = None, ranks: Ranks | None = None, **changes: Any
+) -> Trainer:
     """A trainer of a tiny model with dropout, whose random state matters."""
     model = tiny(attention_dropout=0.1, residual_dropout=0.1, embedding_dropout=0.1)
     checkpoint = newest_checkpoint(out)
@@ -61,9 +64,10 @@ def build(out: Path, steps: int, save_every: int, loader: Any = None, **changes:
         write_model=write,
         device=CPU,
         evaluation=cut(ragged_batch(seed=999), 4),
+        ranks=ranks,
         quiet=True,
     )
-    torch.manual_seed(7)
+    torch.manual_seed(7 + (ranks.rank if ranks else 0))
     trainer.resume()
     return trainer
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,3 +137,15 @@ def test_so_many_checkpoints_stay_as_were_asked_for(tmp_path: Path) -> None:
     for step in range(1, 6):
         save_checkpoint(tmp_path, step, lambda folder: None, {"a": torch.zeros(3)}, {}, keep=3)
     assert [folder.name[-1] for folder in checkpoint_folders(tmp_path)] == ["3", "4", "5"]
+
+
+def test_two_ranks_with_dropout_resume_bit_for_bit(tmp_path: Path) -> None:
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.training.two_ranks"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, str(tmp_path)],
+        cwd=Path(__file__).parents[2], env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [read_rows(tmp_path / name / "metrics.jsonl") for name in ("whole", "broken")]
+    losses = [[row["loss_per_token"] for row in run if "split" not in row] for run in rows]
+    assert len(losses[0]) == 6 and losses[0] == losses[1]

@@ -45,6 +45,15 @@ class Ranks:
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def gather(self, values: Tensor, device: torch.device | str = "cpu") -> list[Tensor]:
+        """The tensor of every rank, all of one shape, on the CPU."""
+        if self.world_size == 1:
+            return [values]
+        mine = values.to(device)
+        parts = [torch.empty_like(mine) for _ in range(self.world_size)]
+        torch.distributed.all_gather(parts, mine)
+        return [part.cpu() for part in parts]
+
     def barrier(self) -> None:
         """Wait for the others."""
         if self.world_size > 1:

@@ -118,10 +118,7 @@ class Trainer:
             return False
         tensors, state = load_checkpoint_state(folder)
         try:
-            torch.set_rng_state(tensors.pop("random/cpu"))
-            if self.device.type == "cuda" and "random/cuda" in tensors:
-                torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
-            tensors.pop("random/cuda", None)
+            self._set_random({name: tensors.pop(name) for name in list(tensors) if name.startswith("random/")})
             load_optimizer_tensors(self.model, self.optimizer, tensors)
             self.loader.load_state_dict(state["loader"])
             self.guard.losses = list(state["guard"])
@@ -135,9 +132,25 @@ class Trainer:
         self._state_steps = self.summary.steps
         return True
 
+    def _random(self) -> dict[str, torch.Tensor]:
+        """The random state of every rank: `random/cpu/RANK`, `random/cuda/RANK`."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        gathered = {kind: self.ranks.gather(state, self.device) for kind, state in states.items()}
+        return {f"random/{kind}/{rank}": state for kind, ranks in gathered.items() for rank, state in enumerate(ranks)}
+
+    def _set_random(self, states: dict[str, torch.Tensor]) -> None:
+        """Take this rank's state up. A rank that the interrupted run did not have keeps its own."""
+        rank = self.ranks.rank
+        if f"random/cpu/{rank}" in states:
+            torch.set_rng_state(states[f"random/cpu/{rank}"])
+        if self.device.type == "cuda" and f"random/cuda/{rank}" in states:
+            torch.cuda.set_rng_state(states[f"random/cuda/{rank}"], self.device)
+
     def save(self) -> None:
-        """Write a checkpoint of this moment. A model that is not finite is never saved."""
-        if self._state_steps == self.summary.steps or not self.ranks.speaks:
+        """Write a checkpoint of this moment: all ranks call it, one writes. A model that is not finite never is."""
+        if self._state_steps == self.summary.steps:
             return
         for name, parameter in self.model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
@@ -146,10 +159,11 @@ class Trainer:
                     f"{name} holds numbers that are not finite",
                     "resume from the last checkpoint with a lower --lr",
                 )
-        tensors = optimizer_tensors(self.model, self.optimizer)
-        tensors["random/cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        random = self._random()
+        self._state_steps = self.summary.steps
+        if not self.ranks.speaks:
+            return
+        tensors = optimizer_tensors(self.model, self.optimizer) | random
         state = {
             "summary": self.summary.__dict__,
             "loader": self.loader.state_dict(),
@@ -157,7 +171,6 @@ class Trainer:
             "bad_in_a_row": self.bad_in_a_row,
         }
         save_checkpoint(self.out, self.summary.steps, self.write_model, tensors, state, self.plan.keep)
-        self._state_steps = self.summary.steps
 
     def checkpoint_bytes(self) -> int:
         """About how large one checkpoint is: weights and two moments in float32."""
@@ -195,7 +208,7 @@ class Trainer:
     def _run(self, log: RunLog | None) -> None:
         summary, plan = self.summary, self.plan
         started = time.monotonic() - summary.seconds
-        last_save = time.monotonic()
+        last_save = summary.seconds  # the time that the ranks agree on: all save at the same step
         if summary.steps == 0:
             summary.first_evaluation = self._evaluate(log)
         self._stop = bool(self._agree(float(self._asked)))
@@ -221,7 +234,7 @@ class Trainer:
                     last_eval = (summary.seconds, self._progress(summary.seconds))
                 if self._save_due(last_save):
                     self.save()
-                    last_save = time.monotonic()
+                    last_save = summary.seconds
             self._stop = bool(self._agree(float(self._asked)))
         summary.interrupted = self._stop and not self._finished(summary.seconds)
         if not summary.interrupted and summary.evaluated_step != summary.steps:
@@ -238,7 +251,7 @@ class Trainer:
     def _save_due(self, last_save: float) -> bool:
         if self.plan.save_every:
             return self.summary.steps % self.plan.save_every == 0
-        return time.monotonic() - last_save > 600
+        return self.summary.seconds - last_save > 600
 
     def _agree(self, value: float) -> float:
         """The ranks' mean, so that all of them stop, and turn the schedule, at the same step."""
