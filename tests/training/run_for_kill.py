@@ -1,4 +1,4 @@
-"""A small training run in a process of its own, to be killed: `python -m tests.training.run_for_kill OUT STEPS`.
+"""A small training run in a process of its own, to be killed: `python -m tests.training.run_for_kill OUT STEPS HOLD`.
 
 Prints one line a step, so that the killer knows how far it is.
 """
@@ -6,6 +6,7 @@ Prints one line a step, so that the killer knows how far it is.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,17 @@ from tests.training.helpers import CPU, cut, ragged_batch, tiny
 
 
 class CountingLoader:
-    """Step n is a function of n: 4 micro-batches of 2 rows."""
+    """Step n is a function of n: 4 micro-batches of 2 rows. At step `hold` it waits to be killed."""
 
-    def __init__(self) -> None:
-        self.step = 0
+    def __init__(self, hold: int = 0) -> None:
+        self.step, self.hold = 0, hold
 
     def __iter__(self) -> Iterator[list[Batch]]:
         while True:
             self.step += 1
             print("step", self.step, flush=True)
+            if self.step == self.hold:
+                time.sleep(600)
             yield cut(ragged_batch(seed=self.step), 2)
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,5 +77,6 @@ def build(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    summary = build(Path(sys.argv[1]), int(sys.argv[2]), save_every=1).fit()
+    loader = CountingLoader(hold=int(sys.argv[3]))
+    summary = build(Path(sys.argv[1]), int(sys.argv[2]), save_every=1, loader=loader).fit()
     print("interrupted" if summary.interrupted else "done", flush=True)
