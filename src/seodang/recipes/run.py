@@ -246,6 +246,12 @@ def sampler(
     stop = tuple(end for end in (tokenizer.end_of_text_id, tokenizer.end_of_turn_id) if end is not None)
 
     def sample() -> list[dict[str, Any]]:
+        if model._compiled_call_impl is None:
+            return continuations()
+        with torch.compiler.set_stance("force_eager"):  # a growing cache would use up the recompilations of training
+            return continuations()
+
+    def continuations() -> list[dict[str, Any]]:
         rows = []
         for temperature in (0.0, 0.8):
             settings = Settings(max_new_tokens=min(80, room), temperature=temperature, seed=seed, stop_ids=stop)
