@@ -6,16 +6,22 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from seodang.checkpoints.huggingface import read_metadata
 from seodang.errors import SeodangError, UsageError
+from seodang.recipes import pretrain as pretraining
 from seodang.recipes.config import PretrainConfig, SFTConfig
+from seodang.recipes.plan import Machine
 from seodang.recipes.pretrain import pretrain
 from seodang.recipes.resume import resume
 from seodang.recipes.run import check_options, read_run
 from seodang.recipes.sft import sft
+from seodang.text.tokenizer import Tokenizer
+from seodang.training.parallel import Ranks
 from seodang.training.trainer import Trainer
 from tests.recipes.conftest import TINY
 
@@ -94,3 +100,43 @@ def test_a_damaged_run_file_is_no_traceback(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(SeodangError, match="damaged"):
         resume(tmp_path)
+
+
+class _Second(Ranks):
+    """One of two processes, whose peer has always done its part."""
+
+    def barrier(self) -> None:
+        pass
+
+
+def test_only_the_first_process_learns_a_tokenizer(
+    tmp_path: Path, start: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned = Tokenizer.load(start)
+    monkeypatch.setattr(pretraining, "train_tokenizer", lambda *_, **__: learned)
+    config = PretrainConfig(model="gpt2-mini", data=(corpus,), out=tmp_path, quiet=True)
+    cpu = torch.device("cpu")
+    first = pretraining._tokenizer(config, Machine(cpu, torch.float32, _Second(0, 2)))
+    monkeypatch.delattr(pretraining, "train_tokenizer")
+    second = pretraining._tokenizer(config, Machine(cpu, torch.float32, _Second(1, 2)))
+    assert first.fingerprint() == second.fingerprint() == learned.fingerprint()
+
+
+def test_what_an_interrupted_encoding_left_is_removed(tmp_path: Path, corpus: Path) -> None:
+    left = tmp_path / "run" / "shards" / ".writing-train-abc"
+    left.mkdir(parents=True)
+    pretrain(
+        PretrainConfig(model="gpt2-mini", data=(corpus,), out=tmp_path / "run", vocab_size=400, dry_run=True, **TINY)
+    )
+    assert not left.exists() and (tmp_path / "run" / "shards" / "train").is_dir()
+
+
+@pytest.mark.parametrize("recipe", [pretrain, sft])
+def test_a_missing_evaluation_file_is_said_before_anything_is_made(
+    recipe: Any, tmp_path: Path, start: Path, corpus: Path
+) -> None:
+    kind = PretrainConfig if recipe is pretrain else SFTConfig
+    config = kind(model=str(start), data=(corpus,), eval=(tmp_path / "none.jsonl",), out=tmp_path / "run", **TINY)
+    with pytest.raises(SeodangError, match=r"none\.jsonl"):
+        recipe(config)
+    assert not (tmp_path / "run").exists()

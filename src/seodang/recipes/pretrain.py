@@ -14,6 +14,7 @@ from seodang.data.readers import read_documents
 from seodang.data.shards import TokenShards, build_shards
 from seodang.data.sources import expand
 from seodang.errors import UsageError
+from seodang.files import remove_leftovers
 from seodang.models.cost import n_parameters
 from seodang.models.families import build_model
 from seodang.models.sizes import published
@@ -49,7 +50,7 @@ def pretrain(config: PretrainConfig) -> RunResult:
     machine = Machine.choose(config)
     checkpoint = open_run(config)
     source = resolve(checkpoint or config.model)  # what a run started from may be gone when it is resumed
-    expand(config.data)  # a missing file is said before anything is made
+    expand((*config.data, *config.eval))  # a missing file is said before anything is made
     if checkpoint is None:
         _remark(config, source)
     loaded = _start(config, checkpoint, source, machine)
@@ -138,11 +139,22 @@ def _tokenizer(config: PretrainConfig, machine: Machine) -> Tokenizer:
     """The named tokenizer, or a byte-level BPE learned from the data, sized by the amount of text."""
     if config.tokenizer is not None:
         return Tokenizer.load(Path(config.tokenizer))
+    # with several processes rank 0 learns and the others wait and read
+    if machine.ranks.world_size == 1:
+        return _learn(config)
+    folder = config.out / "tokenizer"
+    if machine.ranks.speaks:
+        _learn(config).save(folder)
+    machine.ranks.barrier()
+    return Tokenizer.load(folder)
+
+
+def _learn(config: PretrainConfig) -> Tokenizer:
     files = expand(config.data)
     n_bytes = sum(file.stat().st_size for file in files)
     by_data = max(512, n_bytes // 500 // 64 * 64)  # about 500 bytes of text for every entry
     vocab_size = config.vocab_size or min(published(config.model).vocab_size, by_data)
-    if machine.ranks.speaks and not config.quiet:
+    if not config.quiet:
         say(f"tokenizer  learning a byte-level BPE of {vocab_size:,} entries from {n_bytes / 1e6:.1f} MB")
     texts = (document.text for document in read_documents(files))
     return train_tokenizer(texts, kind="bpe", vocab_size=vocab_size)
@@ -151,6 +163,8 @@ def _tokenizer(config: PretrainConfig, machine: Machine) -> Tokenizer:
 def _shards(config: PretrainConfig, tokenizer: Tokenizer, machine: Machine) -> tuple[TokenShards, TokenShards | None]:
     """Training and held-out token streams. With several processes rank 0 encodes and the others wait and read."""
     shards = {}
+    if machine.ranks.speaks:
+        remove_leftovers(config.out / "shards")  # of a run that was stopped while it encoded
     wanted = {"train": config.data, "eval": config.eval} if config.eval else {"train": config.data}
     for turn in (True, False):
         if machine.ranks.speaks == turn:

@@ -35,7 +35,7 @@ def sft(config: SFTConfig) -> RunResult:
     machine = Machine.choose(config)
     checkpoint = open_run(config)
     resolve(checkpoint or config.model)
-    expand(config.data)  # what is missing is said before anything is made
+    expand((*config.data, *config.eval))  # what is missing is said before anything is made
     loaded = _ready_for_chat(load_start(config, checkpoint))
     tokenizer = loaded.tokenizer
     assert tokenizer is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
@@ -75,5 +76,7 @@ def join_ranks(device: torch.device) -> Ranks:
                 "the processes cannot find one another",
                 "start them with torchrun, or unset WORLD_SIZE",
             )
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        # the others wait while rank 0 encodes a corpus; torchrun, not this clock, ends them when it fails
+        torch.distributed.init_process_group(backend, timeout=timedelta(hours=24))
     return Ranks(torch.distributed.get_rank(), world_size)
