@@ -140,3 +140,14 @@ def test_a_missing_evaluation_file_is_said_before_anything_is_made(
     with pytest.raises(SeodangError, match=r"none\.jsonl"):
         recipe(config)
     assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_rows_that_do_not_fit_are_said(
+    start: Path, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = tmp_path / "mixed.jsonl"
+    rows = questions.read_text() + json.dumps({"instruction": "Count.", "output": "one two three " * 99}) + "\n"
+    mixed.write_text(rows)
+    options = TINY | {"quiet": False}
+    sft(SFTConfig(model=str(start), data=(questions,), eval=(mixed,), out=tmp_path / "run", dry_run=True, **options))
+    assert "--eval: dropped as too long 1: " in capsys.readouterr().err

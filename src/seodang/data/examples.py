@@ -57,11 +57,22 @@ class Report:
     longest: int = 0
     formats: dict[str, int] = field(default_factory=dict)
     unused: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    """Remarks on other files, added by whoever reads several."""
 
     @property
     def lost(self) -> int:
         """Rows left out because they did not fit."""
         return len(self.too_long)
+
+    def losses(self) -> list[str]:
+        """Which rows did not fit, and what was done with them."""
+        lines = []
+        if self.too_long:
+            lines.append(f"dropped as too long {len(self.too_long):,}: {_some(self.too_long)}")
+        if self.truncated:
+            lines.append(f"prompt cut on the left {len(self.truncated):,}: {_some(self.truncated)}")
+        return lines
 
     def lines(self) -> list[str]:
         """The report in words, one remark a line."""
@@ -71,10 +82,7 @@ class Report:
             f"tokens {self.tokens:,}, of which learned {self.trained_tokens:,}"
             f" ({self.trained_tokens / max(1, self.tokens):.0%}); longest row {self.longest:,}",
         ]
-        if self.too_long:
-            lines.append(f"dropped as too long {len(self.too_long):,}: {_some(self.too_long)}")
-        if self.truncated:
-            lines.append(f"prompt cut on the left {len(self.truncated):,}: {_some(self.truncated)}")
+        lines += [*self.losses(), *self.notes]
         if self.undesired:
             lines.append(f"left out as marked undesired {self.undesired:,}")
         if self.unused:

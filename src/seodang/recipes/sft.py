@@ -121,7 +121,9 @@ def _examples(config: SFTConfig, loaded: Loaded, length: int) -> tuple[list[Exam
 
     examples, report = read(config.data)
     if config.eval:
-        return examples, read(config.eval)[0], report
+        held_out, of_eval = read(config.eval)
+        report.notes = [f"--eval: {line}" for line in of_eval.losses()]
+        return examples, held_out, report
     n_held = round(config.eval_fraction * len(examples)) if len(examples) > 1 else 0
     order = permutation(len(examples), config.seed)
     held = {int(i) for i in order[:n_held]}
