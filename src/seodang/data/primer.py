@@ -23,7 +23,7 @@ from seodang.files import atomic_write, make_folder
 
 Part = Literal["train", "heldout"]
 LANGUAGES: tuple[Language, ...] = (ENGLISH, KOREAN)
-SHARES = {"stories": 0.26, "people": 0.18, "knowledge": 0.24, "sums": 0.1, "school": 0.22}
+SHARES = {"stories": 0.4, "people": 0.16, "knowledge": 0.17, "sums": 0.09, "school": 0.18}
 """Share of each kind of prose, in bytes; both languages have the same number of bytes."""
 HELD_OUT_FACTS = 0.25
 """Share of the facts that no training question asks about."""
@@ -31,8 +31,9 @@ HELD_OUT_BYTES = 0.04
 """Size of the held-out prose as a share of the training prose."""
 READINGS = {"train": 1500, "heldout": 70}
 """Questions about a very little story, per language."""
-STORIES_ON_REQUEST = 40
-"""Rows of the training questions, per language, that ask for a story."""
+ON_REQUEST = {"stories": 40, "people": 120, "knowledge": 160, "sums": 80}
+"""Turns of the training dialogues, per language, that ask for a story or for a recitation of what was read: learning
+to answer some questions must not be paid for by forgetting what the others are about."""
 
 
 @dataclass(frozen=True)
@@ -203,12 +204,14 @@ def _readings(
 
 
 def primer_dialogues(seed: int = 0, readings: int | None = None) -> list[list[dict[str, str]]]:
-    """The training questions as conversations of one to three turns, with small talk and stories on request."""
+    """The training questions as conversations of one to three turns, with small talk, stories and recitations."""
     rng = _rng(seed, "dialogues")
     turns = [question.messages() for question in primer_questions(seed, "train", readings)]
     for language in LANGUAGES:
         pairs = list(language.small_talk) * 4
-        pairs += [(rng.choice(language.tell_me), language.story(rng)) for _ in range(STORIES_ON_REQUEST)]
+        world = _world(language, seed)
+        for kind, count in ON_REQUEST.items():
+            pairs += [(rng.choice(language.requests[kind]), _write(world, kind, rng)) for _ in range(count)]
         turns += [
             [{"role": "user", "content": said}, {"role": "assistant", "content": answer}] for said, answer in pairs
         ]

@@ -207,22 +207,17 @@ _SUMS = (
     ),
 )
 
-_WORDS = sorted({row["x"].removeprefix("a ") for relation in _KNOWN for row in relation.rows if row["x"].isascii()})
-_SPELLING = (
-    Relation(
-        "spelling",
-        tuple({"x": word, "y": word[0].upper()} for word in _WORDS if not word.isdigit()),
-        ("The first letter of {x} is {y}.",),
-        ("What is the first letter of {x}?", "Which letter does {x} begin with?"),
-        "The first letter of {x} is {y}.",
-    ),
-    Relation(
-        "spelling",
-        tuple({"x": word} for word in _WORDS),
-        ("The word is {x}.",),
-        ("Read this word: {x}", "Say {x}!", "Repeat the word {x}."),
-        "The word is {x}.",
-    ),
+_WORDS = tuple(
+    {"x": word}
+    for word in sorted({row["x"].removeprefix("a ") for relation in _KNOWN for row in relation.rows})
+)
+_SPELLING = tuple(
+    Relation("spelling", _WORDS, (), (question,), answer)
+    for question, answer in (
+        ("Have you heard of {x}?", "I have heard of {x}."),
+        ("Do you know the word {x}?", "The word {x} is in the book."),
+        ("Can you spell {x}?", "The spelling of {x} is easy."),
+    )
 )
 
 _PROPS = {
@@ -325,5 +320,10 @@ ENGLISH = Language(
         ("What can you do?", "I can tell stories, add numbers, and answer what I have read."),
         ("Where did you learn that?", "I read it in the primer, in Seodang."),
     ),
-    tell_me=("Tell me a story.", "Please tell me a story!", "Tell me a little story."),
+    requests={
+        "stories": ("Tell me a story.", "Please tell me a story!", "Tell me a little story."),
+        "people": ("Tell me about somebody.", "Whom do you know?"),
+        "knowledge": ("Recite something.", "Tell me what you know.", "Recite what you learned."),
+        "sums": ("Recite some sums.", "Show me some sums."),
+    },
 )

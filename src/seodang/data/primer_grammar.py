@@ -166,8 +166,8 @@ class Language:
     meetings: tuple[str, ...]
     """First sentences of documents about an inhabitant `{x}`."""
     small_talk: tuple[tuple[str, str], ...]
-    tell_me: tuple[str, ...]
-    """Requests for a story."""
+    requests: dict[str, tuple[str, ...]]
+    """How one asks for a piece of prose, by its kind."""
 
     def inhabitants(self, rng: random.Random) -> list[Relation]:
         """The relations about people, with the seed's assignment of values in their rows."""

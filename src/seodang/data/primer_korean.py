@@ -208,22 +208,14 @@ _SUMS = (
     ),
 )
 
-_WORDS = sorted({row["x"] for relation in _KNOWN for row in relation.rows})
-_SPELLING = (
-    Relation(
-        "spelling",
-        tuple({"x": word, "y": word[0]} for word in _WORDS if not word[0].isdigit()),
-        ("{x}의 첫 글자는 {y}입니다.",),
-        ("{x}의 첫 글자는 무엇입니까?", "{x:은} 어느 글자로 시작합니까?"),
-        "{x}의 첫 글자는 {y}입니다.",
-    ),
-    Relation(
-        "spelling",
-        tuple({"x": word} for word in _WORDS),
-        ("{x:이라고} 읽습니다.",),
-        ("{x:을} 읽어 보세요.", "{x}, 따라 해 보세요.", "{x:은} 어떻게 읽습니까?"),
-        "{x:이라고} 읽습니다.",
-    ),
+_WORDS = tuple({"x": word} for word in sorted({row["x"] for relation in _KNOWN for row in relation.rows}))
+_SPELLING = tuple(
+    Relation("spelling", _WORDS, (), (question,), answer)
+    for question, answer in (
+        ("{x:은} 들어 보았습니까?", "{x:은} 들어 보았습니다."),
+        ("{x}의 뜻을 배웠습니까?", "{x}의 뜻을 배웠습니다."),
+        ("{x:을} 읽을 수 있습니까?", "{x:을} 읽을 수 있습니다."),
+    )
 )
 
 _PROPS = {
@@ -333,5 +325,10 @@ KOREAN = Language(
         ("무엇을 할 수 있습니까?", "이야기를 들려 드리고, 셈을 하고, 읽은 것을 대답할 수 있습니다."),
         ("어디에서 배웠습니까?", "서당에서 첫 책을 읽고 배웠습니다."),
     ),
-    tell_me=("이야기를 들려 주세요.", "이야기 하나 해 주세요.", "짧은 이야기를 들려 주세요."),
+    requests={
+        "stories": ("이야기를 들려 주세요.", "이야기 하나 해 주세요.", "짧은 이야기를 들려 주세요."),
+        "people": ("누구를 아십니까?", "아는 사람을 소개해 주세요."),
+        "knowledge": ("배운 것을 외워 보세요.", "아는 것을 말해 주세요.", "책을 외워 보세요."),
+        "sums": ("셈을 외워 보세요.", "셈을 해 보세요."),
+    },
 )

@@ -58,9 +58,9 @@ SUGGESTED = ("The opposite of", "Tom put the ball", "옛날 옛적에", "한국�
 class DemoSize:
     """How large a demo is. The default is for two cores of a laptop; tests use less of everything."""
 
-    minutes: float = 4.0
+    minutes: float = 4.5
     """Training time, pre-training and instruction tuning together."""
-    tuning_share: float = 0.2
+    tuning_share: float = 0.24
     """Share of that time that instruction tuning gets."""
     model: str = "gpt2-primer"
     vocab_size: int = 4096
