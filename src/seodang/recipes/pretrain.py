@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -47,6 +48,13 @@ def pretrain(config: PretrainConfig) -> RunResult:
     the user can mend, FitError (4) when it will not fit, DivergedError (5).
     """
     check_options(config)
+    if not config.dry_run:
+        return _pretrain(config, config.out / "shards")
+    with TemporaryDirectory(prefix="seodang-", ignore_cleanup_errors=True) as scratch:  # --out stays untouched
+        return _pretrain(config, Path(scratch))
+
+
+def _pretrain(config: PretrainConfig, shards: Path) -> RunResult:
     machine = Machine.choose(config)
     checkpoint = open_run(config)
     source = resolve(checkpoint or config.model)  # what a run started from may be gone when it is resumed
@@ -56,7 +64,7 @@ def pretrain(config: PretrainConfig) -> RunResult:
     loaded = _start(config, checkpoint, source, machine)
     tokenizer = loaded.tokenizer
     assert tokenizer is not None
-    train, held_out = _shards(config, tokenizer, machine)
+    train, held_out = _shards(config, tokenizer, machine, shards)
     length = sequence_length(config, loaded.model.config)
     hyper = with_options(pretraining(loaded.model.config), config)
     batch_tokens = config.batch_tokens or hyper.batch_tokens
@@ -160,16 +168,18 @@ def _learn(config: PretrainConfig) -> Tokenizer:
     return train_tokenizer(texts, kind="bpe", vocab_size=vocab_size)
 
 
-def _shards(config: PretrainConfig, tokenizer: Tokenizer, machine: Machine) -> tuple[TokenShards, TokenShards | None]:
-    """Training and held-out token streams. With several processes rank 0 encodes and the others wait and read."""
+def _shards(
+    config: PretrainConfig, tokenizer: Tokenizer, machine: Machine, folder: Path
+) -> tuple[TokenShards, TokenShards | None]:
+    """Training and held-out token streams, kept in `folder`. With several processes rank 0 encodes and the others wait and read."""
     shards = {}
     if machine.ranks.speaks:
-        remove_leftovers(config.out / "shards")  # of a run that was stopped while it encoded
+        remove_leftovers(folder)  # of a run that was stopped while it encoded
     wanted = {"train": config.data, "eval": config.eval} if config.eval else {"train": config.data}
     for turn in (True, False):
         if machine.ranks.speaks == turn:
             for name, files in wanted.items():
-                shards[name] = build_shards(files, tokenizer, config.out / "shards" / name)
+                shards[name] = build_shards(files, tokenizer, folder / name)
         machine.ranks.barrier()
     if config.eval:
         return shards["train"], shards["eval"]

@@ -184,7 +184,7 @@ class Trainer:
         Raises DivergedError (exit 5) after three bad steps in a row, with the last good model saved.
         """
         if self.ranks.speaks:
-            require_free_space(self.out, 2 * self.checkpoint_bytes())
+            require_free_space(self.out, (self.plan.keep + 1) * self.checkpoint_bytes())
         log = RunLog(
             self.out,
             quiet=self.quiet or not self.ranks.speaks,
@@ -259,8 +259,9 @@ class Trainer:
 
     def _progress(self, seconds: float) -> float:
         """Share of the run that will be done when the coming step is: of its steps or its time, whichever ends it."""
-        done = max(self.summary.steps, 1)
-        by_clock = seconds * (1 + 1 / done) / (self.plan.seconds or math.inf)
+        # a step of the clock's share is known after the first; until then it counts for a thousandth of the run
+        step_seconds = seconds / self.summary.steps if self.summary.steps else (self.plan.seconds or 0) / 1000
+        by_clock = (seconds + step_seconds) / (self.plan.seconds or math.inf)
         by_steps = (self.summary.steps + 1) / (self.plan.steps or math.inf)
         return max(by_clock, by_steps)
 
@@ -307,7 +308,7 @@ class Trainer:
             log.say(f"step {self.summary.steps} skipped: {result.skipped} (loss {result.loss:.4g})")
         if self.bad_in_a_row < BAD_STEPS_TO_STOP:
             return
-        self.bad_in_a_row = 0  # so that resuming from here starts counting anew
+        self.bad_in_a_row, self.guard.losses = 0, []  # resuming from here counts, and learns what is usual, anew
         self.save()
         raise DivergedError(
             f"stopped at step {self.summary.steps}: {BAD_STEPS_TO_STOP} bad steps in a row",
