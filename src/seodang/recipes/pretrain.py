@@ -171,7 +171,7 @@ def _learn(config: PretrainConfig) -> Tokenizer:
 def _shards(
     config: PretrainConfig, tokenizer: Tokenizer, machine: Machine, folder: Path
 ) -> tuple[TokenShards, TokenShards | None]:
-    """Training and held-out token streams, kept in `folder`. With several processes rank 0 encodes and the others wait and read."""
+    """Training and held-out token streams, kept in `folder`. Rank 0 encodes; the others wait and read."""
     shards = {}
     if machine.ranks.speaks:
         remove_leftovers(folder)  # of a run that was stopped while it encoded
