@@ -18,7 +18,7 @@ from seodang.planning.machine import memory
 from seodang.recipes.config import RunConfig
 from seodang.recipes.defaults import SMALL, Hyperparameters
 from seodang.training.log import duration
-from seodang.training.machine import choose_device, choose_dtype
+from seodang.training.machine import choose_device, choose_dtype, keep_freed_memory
 from seodang.training.parallel import Ranks, join_ranks
 from seodang.training.schedule import Schedule
 from seodang.training.trainer import Plan
@@ -35,6 +35,7 @@ class Machine:
     @classmethod
     def choose(cls, config: RunConfig) -> Machine:
         """From the options and torchrun's variables."""
+        keep_freed_memory()
         device = choose_device(config.device)
         return cls(device, choose_dtype(config.dtype, device), join_ranks(device))
 
