@@ -141,7 +141,8 @@ def test_sums_are_right(train: list[Question], heldout: list[Question]) -> None:
 def test_what_a_heldout_question_asks_is_in_the_prose(heldout: list[Question]) -> None:
     prose = " ".join(document.text for document in primer_documents(0, "train", 3.0))
     for question in heldout:
-        assert not re.search(rf"(?<![0-9]){re.escape(question.question)}", prose), question
+        if question.question in prose:  # "8 다음은" is in "18 다음은", and is another question
+            assert not re.search(rf"(?<![0-9]){re.escape(question.question)}", prose), question
         assert question.kind == "reading" or question.answer in prose, question
 
 

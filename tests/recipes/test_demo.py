@@ -14,7 +14,7 @@ from seodang.errors import UsageError
 from seodang.recipes.demo import PROMPTS, DemoResult, DemoSize, accuracy, run_demo
 
 TINY = DemoSize(model="gpt2-mini", vocab_size=600, megabytes=0.06, readings=12, questions=24, evaluate_every=15,
-                steps=(30, 8))  # fmt: skip
+                steps=(24, 6))  # fmt: skip
 
 
 @pytest.fixture(scope="module")

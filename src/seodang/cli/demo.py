@@ -22,7 +22,7 @@ class DemoConfig:
 
     out: Path | None = None
     """Folder for everything the demo makes; by default the first free one of runs/demo, runs/demo-2 …"""
-    minutes: float = 4.5
+    minutes: float = 5.0
     """Training time; writing, examining and reporting add about a quarter of a minute."""
     seed: int = 0
     """Seed of the primer, the weights and the order of the data."""

@@ -27,7 +27,7 @@ SHARES = {"stories": 0.4, "people": 0.16, "knowledge": 0.17, "sums": 0.09, "scho
 """Share of each kind of prose, in bytes; both languages have the same number of bytes."""
 HELD_OUT_FACTS = 0.25
 """Share of the facts that no training question asks about."""
-HELD_OUT_BYTES = 0.04
+HELD_OUT_BYTES = 0.02
 """Size of the held-out prose as a share of the training prose."""
 READINGS = {"train": 1500, "heldout": 70}
 """Questions about a very little story, per language."""

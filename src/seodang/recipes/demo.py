@@ -58,7 +58,7 @@ SUGGESTED = ("The opposite of", "Tom put the ball", "옛날 옛적에", "한국�
 class DemoSize:
     """How large a demo is. The default is for two cores of a laptop; tests use less of everything."""
 
-    minutes: float = 4.5
+    minutes: float = 5.0
     """Training time, pre-training and instruction tuning together."""
     tuning_share: float = 0.24
     """Share of that time that instruction tuning gets."""
@@ -70,7 +70,7 @@ class DemoSize:
     """Reading questions per language; the primer's own number by default."""
     questions: int | None = None
     """Held-out questions to ask; all by default."""
-    evaluate_every: int = 200
+    evaluate_every: int = 400
     """Steps between looks at the held-out prose, and between samples."""
     steps: tuple[int, int] | None = None
     """Steps of pre-training and of instruction tuning at most; the clock alone decides by default."""
@@ -194,7 +194,7 @@ def _pretrain(out: Path, files: PrimerFiles, minutes: float, seed: int, size: De
 def _tune(out: Path, files: PrimerFiles, minutes: float, seed: int, size: DemoSize, quiet: bool) -> RunResult:
     return _uninterrupted(sft(SFTConfig(
         model=str(out / "pretrain"), data=(files.questions,), out=out / "chat", minutes=minutes, batch_tokens=1024,
-        lr=1e-3, min_lr_ratio=0.02, seed=seed, eval_every=100, quiet=quiet, device="cpu",
+        lr=1e-3, min_lr_ratio=0.02, seed=seed, eval_every=200, quiet=quiet, device="cpu",
         steps=size.steps[1] if size.steps else None,
     )))  # fmt: skip
 
