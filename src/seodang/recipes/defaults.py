@@ -38,7 +38,7 @@ def pretraining(config: ModelConfig) -> Hyperparameters:
     n = n_parameters(config)
     if n < SMALL:
         return Hyperparameters(
-            kaplan_lr(n), 4096 if n < 8_000_000 else 8192, (0.9, 0.95), 0.1, 0.05, 0.1,
+            kaplan_lr(n), 2048 if n < 8_000_000 else 8192, (0.9, 0.95), 0.1, 0.05, 0.1,
             source="Kaplan et al. 2020, eq. D.1; the rest as GPT-3",
         )  # fmt: skip
     if config.family == "gpt1":
