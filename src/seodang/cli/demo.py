@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +37,6 @@ class DemoConfig:
 def main(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     config = parse(DemoConfig, argv, "seodang demo")
-    # Threads that spin while they wait starve each other on a machine that does anything else: 420 tokens/s instead
-    # of 6,000 were measured on two busy cores. Must be set before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from seodang.recipes.demo import run_demo
 
     result = run_demo(config.out or free_folder(Path("runs/demo")), config.minutes, config.seed, quiet=config.quiet)
