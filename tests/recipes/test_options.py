@@ -126,7 +126,7 @@ def test_what_an_interrupted_encoding_left_is_removed(tmp_path: Path, corpus: Pa
     left = tmp_path / "run" / "shards" / ".writing-train-abc"
     left.mkdir(parents=True)
     pretrain(
-        PretrainConfig(model="gpt2-mini", data=(corpus,), out=tmp_path / "run", vocab_size=400, dry_run=True, **TINY)
+        PretrainConfig(model="gpt2-mini", data=(corpus,), out=tmp_path / "run", vocab_size=400, steps=1, **TINY)
     )
     assert not left.exists() and (tmp_path / "run" / "shards" / "train").is_dir()
 
