@@ -11,15 +11,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from seodang.cli.frame import parse, print_result, say
-from seodang.errors import UsageError, suggest
-
-VERBS = {
-    "check": "rows, formats, lengths, truncation, duplicates, overlap with evaluation files, unknown tokens",
-    "show": "rows as the model sees them; --mask marks the tokens that carry loss",
-    "split": "hold out a part for evaluation",
-    "stats": "bytes, characters, words, scripts, tokens",
-}
+from seodang.cli.frame import dispatch, print_result, say
+from seodang.errors import UsageError
 
 
 @dataclass(kw_only=True)
@@ -90,31 +83,19 @@ class StatsConfig:
     """Print the result as JSON."""
 
 
-def usage() -> str:
-    """The text of `seodang data --help`."""
-    lines = [f"  {verb:<6} {line}" for verb, line in VERBS.items()]
-    return "\n".join(["usage: seodang data VERB FILE... [options]        seodang data VERB --help", "", *lines])
-
-
 def main(argv: list[str]) -> int:
     """Run one of the data verbs; returns the exit code."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if argv else 2
-    verb, rest = argv[0], argv[1:]
-    table: dict[str, tuple[type, Callable[[Any], int]]] = {
-        "check": (CheckConfig, _check),
-        "show": (ShowConfig, _show),
-        "split": (SplitConfig, _split),
-        "stats": (StatsConfig, _stats),
+    verbs: dict[str, tuple[str, type, Callable[[Any], int]]] = {
+        "check": (
+            "rows, formats, lengths, truncation, duplicates, overlap with evaluation files, unknown tokens",
+            CheckConfig,
+            _check,
+        ),
+        "show": ("rows as the model sees them; --mask marks the tokens that carry loss", ShowConfig, _show),
+        "split": ("hold out a part for evaluation", SplitConfig, _split),
+        "stats": ("bytes, characters, words, scripts, tokens", StatsConfig, _stats),
     }
-    if verb not in table:
-        raise UsageError(f"unknown verb 'data {verb}'", "there is no such command", suggest(verb, VERBS))
-    config_class, run = table[verb]
-    config: Any = parse(config_class, rest, f"seodang data {verb}")
-    if not config.files:
-        raise UsageError(f"seodang data {verb}: no files", "nothing to look at", f"seodang data {verb} FILE...")
-    return run(config)
+    return dispatch("data", "FILE... ", verbs, argv)
 
 
 def _check(config: CheckConfig) -> int:

@@ -10,7 +10,7 @@ import sys
 import tomllib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,29 @@ def parse(config_class: type[Config], argv: list[str], prog: str) -> Config:
         if end.code in (0, None):  # --help
             raise
         raise _usage_error(said.getvalue(), prog) from None
+
+
+def dispatch(
+    group: str, operands: str, verbs: dict[str, tuple[str, type, Callable[[Any], int]]], argv: list[str]
+) -> int:
+    """Run `seodang GROUP VERB …`; `verbs` maps each verb to its one-line help, its config class and its function.
+    Where there are `operands` the config has them as `files`, at least one.
+
+    Returns the exit code. Raises UsageError for an unknown verb, and what `parse` and the function raise.
+    """
+    prog = f"seodang {group}"
+    if not argv or argv[0] in ("-h", "--help"):
+        lines = [f"  {verb:<6} {line}" for verb, (line, _, _) in verbs.items()]
+        print("\n".join([f"usage: {prog} VERB {operands}[options]        {prog} VERB --help", "", *lines]))
+        return 0 if argv else 2
+    verb, rest = argv[0], argv[1:]
+    if verb not in verbs:
+        raise UsageError(f"unknown verb '{group} {verb}'", "there is no such command", suggest(verb, verbs))
+    _, config_class, run = verbs[verb]
+    config: Any = parse(config_class, rest, f"{prog} {verb}")
+    if operands and not config.files:
+        raise UsageError(f"{prog} {verb}: no files", "nothing to look at", f"{prog} {verb} {operands.strip()}")
+    return run(config)
 
 
 def _usage_error(page: str, prog: str) -> UsageError:

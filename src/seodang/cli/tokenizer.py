@@ -10,17 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seodang.cli.frame import parse, print_result, say
-from seodang.errors import SeodangError, UsageError, suggest
+from seodang.cli.frame import dispatch, print_result, say
+from seodang.errors import SeodangError, UsageError
 
 if TYPE_CHECKING:
     from seodang.text.reference_bpe import Merge
-
-VERBS = {
-    "train": "learn a vocabulary from text",
-    "trace": "show each merge of byte-pair encoding with its count, and how words are then split",
-    "stats": "compare vocabularies: unknown rate, bytes per token, tokens per word, per script",
-}
 
 Kind = Literal["bpe", "bpe-word-end", "wordpiece", "word", "char"]
 KINDS: tuple[Kind, ...] = ("bpe", "bpe-word-end", "wordpiece", "word", "char")
@@ -92,27 +86,22 @@ class StatsConfig:
     """Print the result as JSON."""
 
 
-def usage() -> str:
-    """The text of `seodang tokenizer --help`."""
-    lines = [f"  {verb:<6} {line}" for verb, line in VERBS.items()]
-    return "\n".join(["usage: seodang tokenizer VERB [options]        seodang tokenizer VERB --help", "", *lines])
-
-
 def main(argv: list[str]) -> int:
     """Run one of the tokenizer verbs; returns the exit code."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if argv else 2
-    verb, rest = argv[0], argv[1:]
-    table: dict[str, tuple[type, Callable[[Any], int]]] = {
-        "train": (TrainConfig, _train),
-        "trace": (TraceConfig, _trace),
-        "stats": (StatsConfig, _stats),
+    verbs: dict[str, tuple[str, type, Callable[[Any], int]]] = {
+        "train": ("learn a vocabulary from text", TrainConfig, _train),
+        "trace": (
+            "show each merge of byte-pair encoding with its count, and how words are then split",
+            TraceConfig,
+            _trace,
+        ),
+        "stats": (
+            "compare vocabularies: unknown rate, bytes per token, tokens per word, per script",
+            StatsConfig,
+            _stats,
+        ),
     }
-    if verb not in table:
-        raise UsageError(f"unknown verb 'tokenizer {verb}'", "there is no such command", suggest(verb, VERBS))
-    config_class, run = table[verb]
-    return run(parse(config_class, rest, f"seodang tokenizer {verb}"))
+    return dispatch("tokenizer", "", verbs, argv)
 
 
 def _train(config: TrainConfig) -> int:
