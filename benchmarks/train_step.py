@@ -1,0 +1,82 @@
+"""Tokens a second of one training step, and how far that is from this machine's matrix products.
+
+    python benchmarks/train_step.py gpt2-primer --rows 4
+    python benchmarks/train_step.py gpt2-mini --rows 16 --give-memory-back     # without keep_freed_memory
+    GOMP_SPINCOUNT=300000 python benchmarks/train_step.py gpt2-primer --rows 4
+
+Random tokens, AdamW, the chunked loss; the median and the best of --steps steps after two that are not counted.
+Compare runs made one after the other on a quiet machine, as ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from seodang.data.batch import Batch
+from seodang.models.cost import n_parameters, training_flops_per_token
+from seodang.models.families import build_model
+from seodang.models.sizes import published
+from seodang.objectives.language import LanguageModelling
+from seodang.training.machine import choose_dtype, keep_freed_memory
+from seodang.training.optimizer import build_optimizer
+from seodang.training.step import train_step
+
+
+def matmul_flops_per_second(dtype: torch.dtype, size: int = 2048) -> float:
+    """The best of six square matrix products."""
+    a = torch.randn(size, size).to(dtype)
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / min(times)
+
+
+def main() -> None:
+    """Measure and print one line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a published size, or one of ours")
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--length", type=int, default=256, help="tokens of a row")
+    parser.add_argument("--document", type=int, default=0, help="cut rows into documents of so many tokens")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--give-memory-back", action="store_true")
+    options = parser.parse_args()
+    if not options.give_memory_back:
+        keep_freed_memory()
+    device = torch.device("cpu")
+    dtype = choose_dtype(options.dtype, device)
+    config = published(options.model)
+    model = build_model(config)
+    model.init_weights(torch.Generator().manual_seed(0))
+    optimizer = build_optimizer(model, lr=1e-3, weight_decay=0.1)
+    ids = torch.randint(0, config.vocab_size, (options.rows, options.length + 1))
+    documents = None
+    if options.document:
+        documents = (torch.arange(options.length) // options.document).expand(options.rows, -1).contiguous()
+    batch = Batch(ids[:, :-1], ids[:, 1:], documents=documents)
+    seconds = []
+    for _ in range(options.steps + 2):
+        start = time.perf_counter()
+        train_step(model, LanguageModelling(), [batch], optimizer, lr=1e-3, grad_clip=1.0, device=device, dtype=dtype)
+        seconds.append(time.perf_counter() - start)
+    seconds = seconds[2:]
+    tokens = batch.ids.numel()
+    flops = training_flops_per_token(config, options.length) * tokens / min(seconds)
+    peak = matmul_flops_per_second(dtype)
+    print(
+        f"{options.model} ({n_parameters(config):,} parameters), {options.rows} x {options.length}, {dtype}, "
+        f"{torch.get_num_threads()} threads: median {tokens / statistics.median(seconds):,.0f}, "
+        f"best {tokens / min(seconds):,.0f} tokens/s; "
+        f"{flops / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s ({flops / peak:.0%})"
+    )
+
+
+if __name__ == "__main__":
+    main()
