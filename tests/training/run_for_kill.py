@@ -71,7 +71,8 @@ def build(
         quiet=True,
     )
     torch.manual_seed(7 + (ranks.rank if ranks else 0))
-    trainer.resume()
+    if checkpoint is not None:
+        trainer.resume(checkpoint)
     return trainer
 
 

@@ -92,7 +92,7 @@ class LanguageModelling:
 
     def weights(self, batch: Any) -> dict[str, float]:
         """The number of targets."""
-        return {"language": float((batch.targets != IGNORE).sum())}
+        return {"language": float(batch.n_targets)}
 
     def __call__(self, model: Any, batch: Any) -> Loss:
         hidden = model(batch.ids, positions=batch.positions, documents=batch.documents)

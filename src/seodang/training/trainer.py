@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from seodang.checkpoints.training import load_checkpoint_state, newest_checkpoint, save_checkpoint
+from seodang.checkpoints.training import load_checkpoint_state, save_checkpoint
 from seodang.errors import DataError, DivergedError, FitError
 from seodang.files import require_free_space
 from seodang.objectives.loss import Objective
@@ -107,15 +107,12 @@ class Trainer:
 
     # ---- resuming
 
-    def resume(self) -> bool:
-        """Take up the newest whole checkpoint's optimiser, random state, data position and counters.
+    def resume(self, folder: Path) -> None:
+        """Take up a checkpoint's optimiser, random state, data position and counters.
 
-        The model's weights are the caller's to load, from the same folder (`newest_checkpoint`). Returns False when
-        there is none.
+        The model's weights are the caller's to load, from the same folder (`newest_checkpoint` finds it). Raises
+        DataError when the folder holds a model only, or the state of another run.
         """
-        folder = newest_checkpoint(self.out)
-        if folder is None:
-            return False
         tensors, state = load_checkpoint_state(folder)
         try:
             self._set_random({name: tensors.pop(name) for name in list(tensors) if name.startswith("random/")})
@@ -130,7 +127,6 @@ class Trainer:
             ) from None
         self.summary.interrupted = False
         self._state_steps = self.summary.steps
-        return True
 
     def _random(self) -> dict[str, torch.Tensor]:
         """The random state of every rank: `random/cpu/RANK`, `random/cuda/RANK`."""

@@ -17,18 +17,8 @@ def to_config(config: dict[str, Any]) -> ModelConfig:
     refuse(config, quantization_config=None)
     return ModelConfig(
         family="gpt1",
-        vocab_size=setting(config, "vocab_size"),
-        context_length=setting(config, "n_positions"),
-        d_model=setting(config, "n_embd"),
-        n_layers=setting(config, "n_layer"),
-        n_heads=setting(config, "n_head"),
+        **shared_settings(config),
         activation=choice(config, "afn", _ACTIVATIONS, "gelu"),
-        norm_eps=config.get("layer_norm_epsilon", 1e-5),
-        tied=config.get("tie_word_embeddings", True),
-        embedding_dropout=config.get("embd_pdrop", 0.1),
-        attention_dropout=config.get("attn_pdrop", 0.1),
-        residual_dropout=config.get("resid_pdrop", 0.1),
-        init_std=config.get("initializer_range", 0.02),
     )
 
 
@@ -40,13 +30,37 @@ def from_config(config: ModelConfig) -> dict[str, Any]:
     if config.activation not in _NAMES:
         raise cannot_express("openai-gpt", f"activation {config.activation!r}", "it knows " + ", ".join(_NAMES))
     return {
+        **shared_keys(config),
+        "afn": _NAMES[config.activation],
+    }
+
+
+def shared_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a ModelConfig that `openai-gpt` and `gpt2` call by the same keys."""
+    return {
+        "vocab_size": setting(config, "vocab_size"),
+        "context_length": setting(config, "n_positions"),
+        "d_model": setting(config, "n_embd"),
+        "n_layers": setting(config, "n_layer"),
+        "n_heads": setting(config, "n_head"),
+        "norm_eps": config.get("layer_norm_epsilon", 1e-5),
+        "tied": config.get("tie_word_embeddings", True),
+        "embedding_dropout": config.get("embd_pdrop", 0.1),
+        "attention_dropout": config.get("attn_pdrop", 0.1),
+        "residual_dropout": config.get("resid_pdrop", 0.1),
+        "init_std": config.get("initializer_range", 0.02),
+    }
+
+
+def shared_keys(config: ModelConfig) -> dict[str, Any]:
+    """Inverse of `shared_settings`."""
+    return {
         "vocab_size": config.vocab_size,
         "n_positions": config.context_length,
         "n_ctx": config.context_length,
         "n_embd": config.d_model,
         "n_layer": config.n_layers,
         "n_head": config.n_heads,
-        "afn": _NAMES[config.activation],
         "layer_norm_epsilon": config.norm_eps,
         "embd_pdrop": config.embedding_dropout,
         "attn_pdrop": config.attention_dropout,
