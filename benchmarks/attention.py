@@ -17,10 +17,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from train_step import matmul_flops_per_second
 
 from seodang.models.attention import attend, attention_mask
-from seodang.training.machine import choose_dtype, keep_freed_memory
+from seodang.training.machine import choose_dtype, keep_freed_memory, matmul_flops_per_second
 
 SHAPES = ("2,12,12,512,64", "12,6,6,256,64", "8,9,3,512,64", "32,4,4,64,32")
 
@@ -58,7 +57,7 @@ def compare(shape: str, document: int, times: int, dtype: torch.dtype) -> str:
     for _ in range(times):
         best = {name: min(best[name], milliseconds(side)) for name, side in sides.items()}
     work = 3.5 * 4 * batch * heads * length**2 * d / 2
-    peak = matmul_flops_per_second(dtype)
+    peak = matmul_flops_per_second(device, dtype)
     shares = {name: work / (ms / 1e3) / peak for name, ms in best.items()}
     return (
         f"{shape}{f', documents of {document}' if document else ''}: ours {best['ours']:.1f} ms ({shares['ours']:.0%} "

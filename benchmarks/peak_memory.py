@@ -10,12 +10,10 @@ steps of --rows × --length random tokens; the sides by turns. AdamW on both, tr
 
 from __future__ import annotations
 
-import statistics
 import sys
-from typing import Any
 
 from against_transformers import trainer_step
-from side_by_side import Side, Work, alone, arguments, machine, our_trainer, random_rows, report, settle, spread
+from side_by_side import Side, Work, alone, arguments, our_trainer, random_rows, report, settle, summary
 from smollm2 import smollm2_folder
 
 VOCABULARY = 49152
@@ -86,14 +84,7 @@ def main() -> None:
             for side in sides:
                 peaks.setdefault(side.name, []).append(alone(peak_of, side, options.steps) / 1e9)
             print(f"round {number + 1}: {', '.join(f'{n} {p[-1]:.2f} GB' for n, p in peaks.items())}", file=sys.stderr)
-    result: dict[str, Any] = {
-        "unit": "GB",
-        "machine": machine(),
-        "rounds": options.rounds,
-        "rates": {name: {"median": statistics.median(values), "turns": values} for name, values in peaks.items()},
-        "ratios": {theirs: spread([a / b for a, b in zip(peaks["ours"], peaks[theirs], strict=True)])},
-    }
-    report(f"peak memory, SmolLM2-135M, {options.rows} x {options.length}", result, options.json)
+    report(f"peak memory, SmolLM2-135M, {options.rows} x {options.length}", summary(peaks, "GB"), options.json)
 
 
 if __name__ == "__main__":

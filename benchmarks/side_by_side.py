@@ -131,13 +131,18 @@ def compare(
                 rates[one.name].append(_rate(one.turn(turn)))
             print(f"round {number + 1}: {_words({n: r[-1] for n, r in rates.items()}, unit)}", file=sys.stderr)
         threads = {one.name: one.threads for one in running}
-    ours = sides[0].name
+    return summary(rates, unit, threads=threads)
+
+
+def summary(turns: dict[str, list[float]], unit: str, **of_machine: Any) -> dict[str, Any]:
+    """What every turn gave, by side, as the result that `report` prints: medians, and the first side ÷ each other."""
+    first, *others = turns
     return {
         "unit": unit,
-        "machine": machine() | {"threads": threads},
-        "rounds": rounds,
-        "rates": {name: {"median": statistics.median(r), "turns": r} for name, r in rates.items()},
-        "ratios": {s.name: spread([a / b for a, b in zip(rates[ours], rates[s.name], strict=True)]) for s in sides[1:]},
+        "machine": machine() | of_machine,
+        "rounds": len(turns[first]),
+        "rates": {name: {"median": statistics.median(values), "turns": values} for name, values in turns.items()},
+        "ratios": {n: spread([a / b for a, b in zip(turns[first], turns[n], strict=True)]) for n in others},
     }
 
 

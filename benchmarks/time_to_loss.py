@@ -16,16 +16,14 @@ from __future__ import annotations
 import math
 import pickle
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
-from side_by_side import alone, arguments, machine, our_trainer, report, settle, spread
+from side_by_side import alone, arguments, our_trainer, report, settle, summary
 
 TARGET = 2.71
 NANOGPT_PARAMETERS = 804_096
@@ -191,15 +189,7 @@ def main() -> None:
             times["nanoGPT"].append(theirs["seconds"])
             reached.append(theirs["bits_per_byte"])
         print(f"round {number + 1}: {', '.join(f'{n} {t[-1]:.1f} s' for n, t in times.items())}", file=sys.stderr)
-    ratios = {n: spread([a / b for a, b in zip(times["ours"], t, strict=True)]) for n, t in list(times.items())[1:]}
-    result: dict[str, Any] = {
-        "unit": "s",
-        "machine": machine(),
-        "rounds": options.rounds,
-        "rates": {name: {"median": statistics.median(t), "turns": t} for name, t in times.items()},
-        "nanogpt_bits_per_byte": reached,
-        "ratios": ratios,
-    }
+    result = summary(times, "s") | {"nanogpt_bits_per_byte": reached}
     report(f"time to {options.target} bits per byte, Tiny Shakespeare", result, options.json)
 
 

@@ -12,13 +12,11 @@ for a library that remembers words, as gigatoken does for 128 MB: use as much re
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from side_by_side import alone, arguments, machine, report, spread
+from side_by_side import alone, arguments, report, summary
 
 
 def build(corpus: str, tokenizer: str, out: str, with_gigatoken: bool) -> dict[str, float]:
@@ -86,16 +84,7 @@ def main() -> None:
             print(f"round {number + 1}: {words}", file=sys.stderr)
         files = [Path(place) / f"{name}-0" / file for file in ("tokens.bin", "documents.npy") for name in rates]
         same = all(a.read_bytes() == b.read_bytes() for a, b in zip(files[::2], files[1::2], strict=True))
-    ratio = spread([a / b for a, b in zip(rates["gigatoken"], rates["tokenizers"], strict=True)])
-    output: dict[str, Any] = {
-        "unit": "MB/s",
-        "machine": machine(),
-        "rounds": options.rounds,
-        "rates": {name: {"median": statistics.median(r), "turns": r} for name, r in rates.items()},
-        "peak_gigabytes": peaks,
-        "identical": same,
-        "ratios": {"tokenizers": ratio},
-    }
+    output = summary(rates, "MB/s") | {"peak_gigabytes": peaks, "identical": same}
     words = f"token shards, {n_bytes / 1e6:.0f} MB, ids {'identical' if same else 'DIFFER'}"
     report(f"{words}, peak {' and '.join(f'{peak:.2f} GB' for peak in peaks.values())}", output, options.json)
     if not same:

@@ -23,18 +23,9 @@ from seodang.models.cost import n_parameters, training_flops_per_token
 from seodang.models.families import build_model
 from seodang.models.sizes import published
 from seodang.objectives.language import LanguageModelling
-from seodang.training.machine import choose_dtype, keep_freed_memory
+from seodang.training.machine import choose_dtype, keep_freed_memory, matmul_flops_per_second
 from seodang.training.optimizer import build_optimizer
 from seodang.training.step import train_step
-
-
-def matmul_flops_per_second(dtype: torch.dtype, size: int = 2048) -> float:
-    """The rate of three square matrix products."""
-    a = torch.randn(size, size).to(dtype)
-    start = time.perf_counter()
-    for _ in range(3):
-        a @ a
-    return 3 * 2 * size**3 / (time.perf_counter() - start)
 
 
 def main() -> None:
@@ -66,15 +57,14 @@ def main() -> None:
     batches = [batch] * options.accumulate
     tokens = batch.ids.numel() * options.accumulate
     work = training_flops_per_token(config, options.length) * tokens
-    matmul_flops_per_second(dtype)
     rates, peaks, shares = [], [], []
     for turn in range(options.steps + 2):
-        before = matmul_flops_per_second(dtype)
+        before = matmul_flops_per_second(device, dtype)
         start = time.perf_counter()
         train_step(model, LanguageModelling(), batches, optimizer, lr=1e-3, grad_clip=1.0, device=device, dtype=dtype)
         seconds = time.perf_counter() - start
         if turn >= 2:
-            peaks.append((before + matmul_flops_per_second(dtype)) / 2)
+            peaks.append((before + matmul_flops_per_second(device, dtype)) / 2)
             rates.append(tokens / seconds)
             shares.append(work / seconds / peaks[-1])
     print(

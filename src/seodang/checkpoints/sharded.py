@@ -20,6 +20,8 @@ from seodang.errors import DataError
 SHARDS = "sharded"
 MODEL, OPTIMIZER = "model/", "optimizer/"
 
+Stored = dict[str, tuple[tuple[int, ...], torch.dtype]]
+
 
 def is_sharded(folder: Path) -> bool:
     """Whether the checkpoint's weights lie there in parts."""
@@ -34,14 +36,15 @@ def save_shards(folder: Path, tensors: dict[str, Tensor]) -> None:
     dcp.save(dict(tensors), storage_writer=writer)
 
 
-def load_shards(folder: Path, tensors: dict[str, Tensor]) -> None:
+def load_shards(folder: Path, tensors: dict[str, Tensor], known: Stored | None = None) -> None:
     """Read `tensors`, whole ones or this process's parts of shared ones, in place. Only what is needed is read.
 
+    known: what `stored` has said of `folder`, if it was asked.
     Raises DataError when one is not there or has another shape.
     """
     import torch.distributed.checkpoint as dcp
 
-    known = stored(folder)
+    known = stored(folder) if known is None else known
     for name, tensor in tensors.items():
         if known.get(name, (None,))[0] != tuple(tensor.shape):
             raise DataError(
@@ -56,7 +59,7 @@ def load_shards(folder: Path, tensors: dict[str, Tensor]) -> None:
         dcp.load(dict(tensors), storage_reader=reader, no_dist=alone)
 
 
-def stored(folder: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+def stored(folder: Path) -> Stored:
     """Name → shape and dtype of every whole tensor in `folder`, from the headers of its files."""
     from torch.distributed.checkpoint import HuggingFaceStorageReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
@@ -69,14 +72,6 @@ def stored(folder: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     }
 
 
-def whole_tensor(folder: Path, name: str) -> Tensor:
-    """One stored tensor, put together."""
-    shape, dtype = stored(folder)[name]
-    tensor = torch.empty(shape, dtype=dtype)
-    load_shards(folder, {name: tensor})
-    return tensor
-
-
 class Parts:
     """The weights of a sharded checkpoint as `tensor_files.Tensors` gives those of a published folder.
 
@@ -85,7 +80,8 @@ class Parts:
 
     def __init__(self, folder: Path, rename: Callable[[str], str], is_transposed: Callable[[str], bool]) -> None:
         self.folder, self.is_transposed = folder, is_transposed
-        names = {key.removeprefix(MODEL): entry for key, entry in stored(folder).items() if key.startswith(MODEL)}
+        self._stored = stored(folder)
+        names = {key.removeprefix(MODEL): entry for key, entry in self._stored.items() if key.startswith(MODEL)}
         self._names = {rename(name): name for name in names}
         self._shapes = {rename(name): shape for name, (shape, _) in names.items()}
         self.files = dict.fromkeys(self._names, folder / SHARDS)
@@ -98,5 +94,7 @@ class Parts:
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """(key, whole tensor) of every tensor, one after the other."""
         for key, name in self._names.items():
-            tensor = whole_tensor(self.folder, MODEL + name)
+            shape, dtype = self._stored[MODEL + name]
+            tensor = torch.empty(shape, dtype=dtype)
+            load_shards(self.folder, {MODEL + name: tensor}, self._stored)
             yield key, tensor.t() if self.is_transposed(name) else tensor

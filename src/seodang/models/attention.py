@@ -18,6 +18,11 @@ from torch import Tensor
 QUERIES = 128
 """Queries of a block: the products are large enough for a processor's peak, the scores small enough for its cache."""
 
+KERNELS = (
+    "scaled_dot_product", *(f"{kind}_attention" for kind in ("blockwise", "flash", "flex", "efficient", "cudnn"))
+)  # fmt: skip
+"""What the names of attention's operators contain, ours and torch's."""
+
 
 @dataclass(frozen=True)
 class QueryBlocks:

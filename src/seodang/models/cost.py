@@ -9,7 +9,7 @@ from seodang.models.config import ModelConfig
 from seodang.models.families import build_model
 
 LOGITS_BYTES = 2**27
-"""`objectives.language.CHUNK_BYTES`, which lies a folder further on."""
+"""Size of the logits that the loss holds at a time (`objectives.language`)."""
 
 
 def n_parameters(config: ModelConfig) -> int:

@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from seodang.data.batch import IGNORE
+from seodang.models.cost import LOGITS_BYTES
+from seodang.models.layers import compute_type
 from seodang.objectives.loss import Loss, Term
 
-CHUNK_BYTES = 2**27
+CHUNK_BYTES = LOGITS_BYTES
 """Size of the logits held at a time, whatever the vocabulary and the number of tokens."""
 CACHED = 2**19
 """Numbers that several passes run over on a CPU before the next ones are touched: 2 MB in float32."""
@@ -47,8 +49,7 @@ def linear_cross_entropy(
     peak memory is one chunk of `chunk_bytes` and the gradients themselves. Matrix products run in the autocast type,
     the softmax in float32. It can be differentiated once.
     """
-    kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    dtype = compute_type(hidden)
     chosen = targets != IGNORE
     if not bool(chosen.all()):
         hidden, targets = hidden[chosen], targets[chosen]

@@ -51,8 +51,7 @@ def compiled(model: Decoder, shape: tuple[int, int], machine: Machine) -> Decode
             trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
             torch.autograd.grad(hidden.float().sum(), trained, allow_unused=True)
     except Exception as error:  # whatever breaks in a compiler, training can go on without it
-        if machine.ranks.speaks:
-            say(f"note: torch.compile does not work here ({type(error).__name__}); going on without it")
+        say(f"note: torch.compile does not work here ({type(error).__name__}); going on without it")
         model._compiled_call_impl = None
     if machine.ranks.shards:
         reshard(model)  # the optimiser is built for the parts

@@ -299,8 +299,7 @@ def _train(
     torch.manual_seed(config.seed + machine.ranks.data_rank)  # dropout differs from rank to rank, as from row to row
     if checkpoint is not None:
         trainer.resume(checkpoint)
-        if machine.ranks.speaks:
-            say(f"resumed from {checkpoint} at step {trainer.summary.steps}")
+        say(f"resumed from {checkpoint} at step {trainer.summary.steps}")
     return trainer.fit()
 
 

@@ -10,16 +10,13 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
+from seodang.models.attention import KERNELS
 from seodang.models.decoder import Decoder
 from seodang.objectives.loss import Loss, Objective
 
 Mode = Literal["none", "blocks", "selective"]
 
 _MATMULS = ("mm", "addmm", "bmm", "baddbmm", "linear", "matmul")
-_ATTENTION = (
-    "scaled_dot_product",
-    *(f"{kind}_attention" for kind in ("blockwise", "flash", "flex", "efficient", "cudnn")),
-)
 
 
 def checkpoint_activations(model: Decoder, mode: Mode) -> None:
@@ -54,7 +51,7 @@ def _policy(context: Any, operator: Any, *args: Any, **kwargs: Any) -> Checkpoin
     dropout behind it would draw another mask than in the forward pass.
     """
     name = getattr(operator, "__name__", str(operator)).split(".")[0].lstrip("_")
-    dear = name in _MATMULS or any(part in name for part in _ATTENTION)
+    dear = name in _MATMULS or any(part in name for part in KERNELS)
     if dear and not _draws(operator, args, kwargs):
         return CheckpointPolicy.MUST_SAVE
     return CheckpointPolicy.PREFER_RECOMPUTE

@@ -19,7 +19,6 @@ Scaling = Literal["original", "match_rms_adamw"]
 A, B, C = 3.4445, -4.7750, 2.0315
 """Coefficients of the quintic iteration: as steep at zero as can be while [0, 1] stays near 1 (Jordan et al. 2024)."""
 
-
 BATCHED = 2**20
 """Matrices of up to so many numbers are worked on together with others of their shape: alone they are mostly calls."""
 
@@ -95,8 +94,9 @@ class Muon(StatefulOptimizer):
     ) -> None:
         """`dtype` is what Newton-Schulz computes, and ranks exchange, in."""
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov}
-        super().__init__(groups, {**defaults, "steps": steps, "scaling": scaling, "parts": None})
-        self.dtype, self.moments, self.ranks = dtype, moments or Moments(), ranks or Ranks()
+        super().__init__(groups, {**defaults, "scaling": scaling, "parts": None})
+        self.steps, self.dtype = steps, dtype
+        self.moments, self.ranks = moments or Moments(), ranks or Ranks()
         self.turn = 0
 
     @torch.no_grad()
@@ -149,7 +149,7 @@ class Muon(StatefulOptimizer):
         """Whole matrices, each of their parts made orthogonal."""
         pieces = [d.split(_parts(d, group)) for d, group in zip(directions, groups, strict=True)]
         flat = [piece for of_one in pieces for piece in of_one]
-        made = iter(orthogonalise_each(flat, groups[0]["steps"], self.dtype)) if flat else iter(())
+        made = iter(orthogonalise_each(flat, self.steps, self.dtype))
         return [torch.cat([next(made) for _ in of_one]) for of_one in pieces]
 
 

@@ -13,6 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from seodang.files import atomic_write, make_folder
+from seodang.models.attention import KERNELS
 
 WARM_UP = 2
 """Steps before the first one that is looked at: the first makes the optimiser's states."""
@@ -21,10 +22,7 @@ PHASES = ("data loading", "forward", "backward", "gradients of the ranks", "clip
 """Ranges that the trainer and the step mark with `record_function`."""
 
 KINDS = (
-    (
-        "attention",
-        r"blockwise_attention|scaled_dot_product|flash_attn|flash_attention|efficient_attention|flex_attention|fmha",
-    ),
+    ("attention", "|".join((*KERNELS, "flash_attn", "fmha"))),
     ("matrix products", r"::(add|b|bad)?b?mm|matmul|linear|gemm|einsum|mkldnn"),
     ("softmax and loss", r"softmax|logsumexp|cross_entropy|nll_loss|gather|LinearCrossEntropy"),
     ("copies and casts", r"copy|::to$|::cat|clone|contiguous|fill_|zero|empty|resize|Memcpy|Memset|index|embedding"),

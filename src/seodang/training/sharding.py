@@ -19,6 +19,7 @@ from seodang.errors import UsageError
 from seodang.files import make_folder
 from seodang.models.config import ModelConfig
 from seodang.models.decoder import Decoder
+from seodang.training.moments import local
 from seodang.training.parallel import Ranks
 
 if TYPE_CHECKING:
@@ -115,8 +116,7 @@ def reshard(model: nn.Module) -> None:
 
 def not_finite(model: nn.Module) -> list[str]:
     """Names of the parameters of which this process's part holds NaN or infinity."""
-    parts = ((name, p.to_local() if hasattr(p, "to_local") else p) for name, p in model.named_parameters())
-    return [name for name, part in parts if not bool(torch.isfinite(part).all())]
+    return [name for name, p in model.named_parameters() if not bool(torch.isfinite(local(p)).all())]
 
 
 def write_shards(run: Path, model: nn.Module, tensors: dict[str, Tensor], ranks: Ranks) -> Path:
@@ -144,14 +144,14 @@ def load_model_shards(folder: Path, model: nn.Module) -> None:
 
 def load_optimizer_shards(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Each process's part of the optimiser's state in a sharded checkpoint. Raises KeyError for an unknown name."""
-    parameters, found = dict(model.named_parameters()), {}
-    for full_name, (shape, dtype) in stored(folder).items():
+    parameters, found, known = dict(model.named_parameters()), {}, stored(folder)
+    for full_name, (shape, dtype) in known.items():
         if full_name.startswith(OPTIMIZER):
             name, key = full_name.removeprefix(OPTIMIZER).rsplit("/", 1)
             parameter = parameters[name]
             state = _empty(shape, dtype, parameter)  # of 8 bits, the scales have another shape than the parameter
             optimizer.state[parameter][key] = found[full_name] = state
-    load_shards(folder, found)
+    load_shards(folder, found, known)
 
 
 def _empty(shape: tuple[int, ...], dtype: torch.dtype, like: Tensor) -> Tensor:

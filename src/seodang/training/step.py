@@ -115,8 +115,8 @@ def train_step(
         group["lr"] = lr * group.get("lr_scale", 1.0)
     weights = _sum_weights(objective, micro_batches, ranks, device)
     random = random_state(device)
+    optimizer.zero_grad(set_to_none=True)
     while True:
-        optimizer.zero_grad(set_to_none=True)
         result, failure = _accumulate(model, objective, micro_batches, weights, device, dtype, ranks)
         if not any_rank_ran_out(failure, result.micro_rows, ranks, device):
             break

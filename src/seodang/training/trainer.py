@@ -23,7 +23,7 @@ from seodang.files import require_free_space
 from seodang.objectives.loss import Objective
 from seodang.training.log import RunLog, peak_bytes
 from seodang.training.optimizer import load_optimizer_tensors, optimizer_tensors
-from seodang.training.out_of_memory import first_line, is_out_of_memory, most_rows
+from seodang.training.out_of_memory import first_line, is_out_of_memory, most_rows, random_state, set_random_state
 from seodang.training.parallel import Ranks, lost_peer
 from seodang.training.profile import Profiler
 from seodang.training.schedule import Schedule
@@ -372,7 +372,7 @@ class Trainer:
     @torch.no_grad()
     def _evaluate(self, log: RunLog | None) -> dict[str, float]:
         """Mean loss over the evaluation batches, and the samples; rows with `split` in the metrics."""
-        state, started = torch.get_rng_state(), time.monotonic()  # looking must not change what is trained
+        state, started = random_state(self.device), time.monotonic()  # looking must not change what is trained
         self.model.eval()
         result: dict[str, float] = {}
         if self.evaluation:
@@ -393,7 +393,7 @@ class Trainer:
         if self.ranks.shards:
             reshard(self.model)
         self.model.train()
-        torch.set_rng_state(state)
+        set_random_state(state, self.device)
         self.summary.evaluated_step = self.summary.steps
         self._eval_seconds = self._agree(time.monotonic() - started)  # the next one is due for all ranks or for none
         return result
