@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import torch
 
     from seodang.data.batch import Batch
+    from seodang.models.base import Model
     from seodang.models.config import ModelConfig
-    from seodang.models.decoder import Decoder
     from seodang.training.step import StepResult
 
 Work = Callable[[], int]
@@ -208,7 +208,7 @@ def random_rows(vocab_size: int, rows: int, length: int, count: int = 4) -> list
 
 
 def our_trainer(
-    start: ModelConfig | Decoder,
+    start: ModelConfig | Model,
     rows: int,
     length: int,
     compile: bool = False,

@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 from tests.checkpoints.files import tiny
 
 
 @pytest.fixture
-def gpt2() -> Decoder:
+def gpt2() -> Model:
     return tiny("gpt2")
 
 
 @pytest.fixture
-def llama() -> Decoder:
+def llama() -> Model:
     return tiny("llama")
 
 
-def logits(model: Decoder) -> torch.Tensor:
+def logits(model: Model) -> torch.Tensor:
     """(1, 12, V) of fixed ids."""
     with torch.no_grad():
         return model.logits(model(torch.arange(12)[None]))

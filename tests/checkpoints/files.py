@@ -11,14 +11,14 @@ import torch
 from gguf import GGMLQuantizationType, GGUFWriter, TokenType
 from gguf.quants import quantize
 
+from seodang.models.base import Model
 from seodang.models.config import ModelConfig, RoPE
-from seodang.models.decoder import Decoder
 from seodang.models.families import build_model
 
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
-def tiny(family: str, **changes: Any) -> Decoder:
+def tiny(family: str, **changes: Any) -> Model:
     """A random model whose rows all hold whole quantisation blocks of 32."""
     sizes: dict[str, Any] = {
         "vocab_size": 50, "context_length": 24, "d_model": 64, "n_layers": 2, "n_heads": 4, "d_ff": 96,
@@ -60,7 +60,7 @@ def _pairs(weight: np.ndarray, heads: int) -> np.ndarray:
 
 def write_gguf(
     path: Path,
-    model: Decoder,
+    model: Model,
     kind: GGMLQuantizationType = GGMLQuantizationType.F32,
     *,
     tokens: list[str] | None = None,
@@ -121,7 +121,7 @@ def write_gguf(
     return stored
 
 
-def write_llama2c(path: Path, model: Decoder, version: int = 0) -> None:
+def write_llama2c(path: Path, model: Model, version: int = 0) -> None:
     """Write `model` in llama2.c's order: legacy (0) or version 1."""
     config, state = model.config, model.state_dict()
     layers = range(config.n_layers)

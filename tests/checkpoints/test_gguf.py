@@ -16,14 +16,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from seodang.checkpoints.gguf import QUANTISATIONS, GGUFFile
 from seodang.checkpoints.weights import assemble
 from seodang.errors import DataError, SeodangError
+from seodang.models.base import Model
 from seodang.models.config import RoPE
-from seodang.models.decoder import Decoder
 from seodang.models.positions import rotary_frequencies
 from tests.checkpoints.conftest import cut, logits
 from tests.checkpoints.files import tiny, write_gguf
 
 
-def load(path: Path) -> Decoder:
+def load(path: Path) -> Model:
     file = GGUFFile(path)
     return assemble(file.config, file.tensors(), origin=path, owned=True)
 
@@ -126,7 +126,7 @@ def test_linear_and_yarn_scaling(tmp_path: Path) -> None:
         GGUFFile(tmp_path / "other.gguf")
 
 
-def _table(model: Decoder, rope: RoPE) -> np.ndarray:
+def _table(model: Model, rope: RoPE) -> np.ndarray:
     """What llama.cpp's converter writes: plain frequencies over scaled ones."""
     plain, _ = rotary_frequencies(RoPE(theta=rope.theta), model.config.d_head, 24, 0)
     scaled, _ = rotary_frequencies(rope, model.config.d_head, 24, 0)

@@ -14,8 +14,8 @@ from seodang.checkpoints import huggingface
 from seodang.checkpoints.huggingface import load_folder, read_metadata, save_folder
 from seodang.errors import DataError, DivergedError, FitError, UsageError
 from seodang.files import check_manifest
+from seodang.models.base import Model
 from seodang.models.config import ModelConfig
-from seodang.models.decoder import Decoder
 from tests.checkpoints.conftest import cut, logits
 from tests.checkpoints.files import tiny
 
@@ -33,7 +33,7 @@ def test_a_saved_model_comes_back_bit_for_bit(family: str, tied: bool, tmp_path:
     assert (loaded.output_weight is loaded.embed.weight) == tied
 
 
-def test_the_folder_is_what_other_programs_expect(llama: Decoder, tmp_path: Path) -> None:
+def test_the_folder_is_what_other_programs_expect(llama: Model, tmp_path: Path) -> None:
     save_folder(tmp_path, llama, None, generation={"eos_token_id": [3, 5], "temperature": 0.7}, metadata={"data": "x"})
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["architectures"] == ["LlamaForCausalLM"] and config["model_type"] == "llama"
@@ -50,13 +50,13 @@ def test_the_folder_is_what_other_programs_expect(llama: Decoder, tmp_path: Path
     assert load_folder(tmp_path)[2] == {"eos_token_id": [3, 5], "temperature": 0.7}
 
 
-def test_dropout_that_config_json_cannot_state_survives(llama: Decoder, tmp_path: Path) -> None:
+def test_dropout_that_config_json_cannot_state_survives(llama: Model, tmp_path: Path) -> None:
     model = tiny("llama", residual_dropout=0.1, embedding_dropout=0.2)
     save_folder(tmp_path, model, None)
     assert load_folder(tmp_path)[0].config == model.config
 
 
-def test_dtype_of_the_file_and_of_the_weights(gpt2: Decoder, tmp_path: Path) -> None:
+def test_dtype_of_the_file_and_of_the_weights(gpt2: Model, tmp_path: Path) -> None:
     save_folder(tmp_path / "half", gpt2, None, dtype=torch.bfloat16)
     assert load_file(tmp_path / "half" / "model.safetensors")["transformer.wte.weight"].dtype == torch.bfloat16
     assert load_folder(tmp_path / "half")[0].embed.weight.dtype == torch.float32
@@ -67,7 +67,7 @@ def test_dtype_of_the_file_and_of_the_weights(gpt2: Decoder, tmp_path: Path) -> 
         save_folder(tmp_path / "int", gpt2, None, dtype=torch.int8)
 
 
-def test_weights_do_not_share_the_files_memory(gpt2: Decoder, tmp_path: Path) -> None:
+def test_weights_do_not_share_the_files_memory(gpt2: Model, tmp_path: Path) -> None:
     save_folder(tmp_path, gpt2, None)
     loaded = load_folder(tmp_path)[0]
     with open(tmp_path / "model.safetensors", "r+b") as stream:
@@ -78,7 +78,7 @@ def test_weights_do_not_share_the_files_memory(gpt2: Decoder, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_diverged_model_is_not_saved(gpt2: Decoder, bad: float, tmp_path: Path) -> None:
+def test_a_diverged_model_is_not_saved(gpt2: Model, bad: float, tmp_path: Path) -> None:
     save_folder(tmp_path / "model", gpt2, None)
     good = logits(gpt2)
     gpt2.layers[1].mlp.up.bias.data[3] = bad
@@ -88,21 +88,21 @@ def test_a_diverged_model_is_not_saved(gpt2: Decoder, bad: float, tmp_path: Path
     assert torch.equal(logits(load_folder(tmp_path / "model")[0]), good)
 
 
-def test_numbers_too_large_for_the_dtype_are_not_saved(gpt2: Decoder, tmp_path: Path) -> None:
+def test_numbers_too_large_for_the_dtype_are_not_saved(gpt2: Model, tmp_path: Path) -> None:
     gpt2.embed.weight.data[0, 0] = 1e6
     with pytest.raises(DivergedError):
         save_folder(tmp_path / "model", gpt2, None, dtype=torch.float16)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_room_on_the_disk(gpt2: Decoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_on_the_disk(gpt2: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, used=10**9, free=1000))
     with pytest.raises(FitError, match="no room") as caught:
         save_folder(tmp_path / "model", gpt2, None)
     assert caught.value.exit_code == 4 and list(tmp_path.iterdir()) == []
 
 
-def test_the_disk_fills_while_writing(gpt2: Decoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_fills_while_writing(gpt2: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").write_text("{}\n")
 
@@ -117,7 +117,7 @@ def test_the_disk_fills_while_writing(gpt2: Decoder, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, -1, -1000])
-def test_a_truncated_file_is_named(gpt2: Decoder, keep: int, tmp_path: Path) -> None:
+def test_a_truncated_file_is_named(gpt2: Model, keep: int, tmp_path: Path) -> None:
     save_folder(tmp_path, gpt2, None)
     cut(tmp_path / "model.safetensors", keep)
     with pytest.raises(DataError, match=r"model\.safetensors is damaged") as caught:
@@ -125,7 +125,7 @@ def test_a_truncated_file_is_named(gpt2: Decoder, keep: int, tmp_path: Path) -> 
     assert caught.value.exit_code == 3
 
 
-def test_a_damaged_header_is_named(gpt2: Decoder, tmp_path: Path) -> None:
+def test_a_damaged_header_is_named(gpt2: Model, tmp_path: Path) -> None:
     save_folder(tmp_path, gpt2, None)
     data = bytearray((tmp_path / "model.safetensors").read_bytes())
     data[8:40] = b"x" * 32
@@ -134,7 +134,7 @@ def test_a_damaged_header_is_named(gpt2: Decoder, tmp_path: Path) -> None:
         load_folder(tmp_path)
 
 
-def test_a_missing_or_damaged_shard_is_named(gpt2: Decoder, tmp_path: Path) -> None:
+def test_a_missing_or_damaged_shard_is_named(gpt2: Model, tmp_path: Path) -> None:
     save_folder(tmp_path / "a", gpt2, None, max_shard_bytes=60_000)
     shards = sorted(path.name for path in (tmp_path / "a").glob("model-*.safetensors"))
     assert len(shards) >= 3
@@ -147,7 +147,7 @@ def test_a_missing_or_damaged_shard_is_named(gpt2: Decoder, tmp_path: Path) -> N
         load_folder(tmp_path / "b")
 
 
-def test_a_shard_swapped_for_another_is_seen(gpt2: Decoder, tmp_path: Path) -> None:
+def test_a_shard_swapped_for_another_is_seen(gpt2: Model, tmp_path: Path) -> None:
     save_folder(tmp_path, gpt2, None, max_shard_bytes=60_000)
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     shutil.copy(shards[0], shards[1])
@@ -155,7 +155,7 @@ def test_a_shard_swapped_for_another_is_seen(gpt2: Decoder, tmp_path: Path) -> N
         load_folder(tmp_path)
 
 
-def test_pickles_are_refused(gpt2: Decoder, tmp_path: Path) -> None:
+def test_pickles_are_refused(gpt2: Model, tmp_path: Path) -> None:
     save_folder(tmp_path, gpt2, None)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(DataError, match="has no weights"):
@@ -167,7 +167,7 @@ def test_pickles_are_refused(gpt2: Decoder, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "gpt2"}'])
-def test_a_bad_config_json_is_told(gpt2: Decoder, text: str, tmp_path: Path) -> None:
+def test_a_bad_config_json_is_told(gpt2: Model, text: str, tmp_path: Path) -> None:
     save_folder(tmp_path, gpt2, None)
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(DataError, match=r"config\.json"):

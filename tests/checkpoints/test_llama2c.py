@@ -20,12 +20,12 @@ from seodang.checkpoints.sentencepiece import (
 )
 from seodang.checkpoints.weights import assemble
 from seodang.errors import DataError
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 from tests.checkpoints.conftest import cut, logits
 from tests.checkpoints.files import tiny, write_llama2c, write_llama2c_tokenizer
 
 
-def load(path: Path) -> Decoder:
+def load(path: Path) -> Model:
     header = read_header(path)
     return assemble(header.config, header.tensors(), origin=path, owned=True)
 

@@ -13,13 +13,13 @@ from seodang.checkpoints.huggingface import save_folder, write_model
 from seodang.checkpoints.resolve import load_model, resolve
 from seodang.checkpoints.training import save_checkpoint
 from seodang.errors import DataError, SeodangError, UsageError
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 from seodang.models.sizes import SIZES
 from tests.checkpoints.conftest import cut, logits
 from tests.checkpoints.files import tiny, write_gguf, write_llama2c
 
 
-def checkpoint(run: Path, step: int, model: Decoder) -> Path:
+def checkpoint(run: Path, step: int, model: Model) -> Path:
     return save_checkpoint(run, step, lambda folder: write_model(folder, model, None), {"m": torch.ones(1)}, {}, keep=9)
 
 

@@ -12,15 +12,15 @@ import tokenizers
 import torch
 
 from seodang.inference.language_model import LanguageModel
+from seodang.models.base import Model
 from seodang.models.config import ModelConfig, RoPE
-from seodang.models.decoder import Decoder
 from seodang.models.families import FAMILIES, build_model
 from seodang.text.tokenizer import Tokenizer
 
 FAMILY_NAMES = sorted(FAMILIES)
 
 
-def tiny(family: str, *, vocab_size: int = 96, context_length: int = 256, seed: int = 0) -> Decoder:
+def tiny(family: str, *, vocab_size: int = 96, context_length: int = 256, seed: int = 0) -> Model:
     """A random model whose scores differ enough that its greedy text does not fall into one token."""
     llama = {
         "activation": "silu", "d_ff": 64, "n_kv_heads": 2, "attention_bias": False, "mlp_bias": False, "tied": False,
@@ -36,7 +36,7 @@ def tiny(family: str, *, vocab_size: int = 96, context_length: int = 256, seed: 
 
 
 @pytest.fixture(scope="session")
-def models() -> dict[str, Decoder]:
+def models() -> dict[str, Model]:
     """One tiny model per family."""
     return {family: tiny(family) for family in FAMILY_NAMES}
 
@@ -128,7 +128,7 @@ def lm() -> LanguageModel:
 
 
 @pytest.fixture(scope="session")
-def learned() -> Decoder:
+def learned() -> Model:
     """Its decoder."""
     return taught().model
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seodang.models import attention
-from seodang.models.attention import QueryBlocks, attend, attention_mask, random_keep
+from seodang.models.attention import QueryBlocks, attend, attention_mask, cross_mask, random_keep
 
 CPU = torch.device("cpu")
 
@@ -69,10 +69,56 @@ def test_rows_are_padded_on_either_side() -> None:
 
 def test_keys_that_no_query_of_a_block_sees_are_left_out() -> None:
     causal = attention_mask(300, 300, dtype=torch.float32, device=CPU)
-    assert isinstance(causal, QueryBlocks) and causal.spans == ((0, 128, 0), (128, 256, 0), (256, 300, 0))
+    assert isinstance(causal, QueryBlocks) and causal.spans == ((0, 128, 0, 128), (128, 256, 0, 256), (256, 300, 0, 300))
     documents = (torch.arange(300) // 140)[None]
     within = attention_mask(300, 300, documents, dtype=torch.float32, device=CPU)
-    assert isinstance(within, QueryBlocks) and within.spans == ((0, 128, 0), (128, 256, 0), (256, 300, 128))
+    assert isinstance(within, QueryBlocks) and within.spans == ((0, 128, 0, 128), (128, 256, 0, 256), (256, 300, 128, 300))
+
+
+def test_a_window_sees_its_last_keys_and_computes_no_others() -> None:
+    mask = attention_mask(300, 300, dtype=torch.float64, device=CPU, window=20)
+    assert isinstance(mask, QueryBlocks) and mask.spans == ((0, 128, 0, 128), (128, 256, 96, 256), (256, 300, 224, 300))
+    q, k, v = tensors(2, 4, 2, 300, 8)
+    place = torch.arange(300)
+    near = (place[None] <= place[:, None]) & (place[None] > place[:, None] - 20)
+    torch.testing.assert_close(attend(q, k, v, mask), plain(q, k, v, near[None]))
+
+
+def test_an_encoder_sees_both_sides_and_no_padding() -> None:
+    q, k, v = tensors(2, 4, 2, 200, 8)
+    mask = attention_mask(200, 200, dtype=torch.float64, device=CPU, causal=False)
+    torch.testing.assert_close(attend(q, k, v, mask, causal=False), plain(q, k, v, torch.ones(1, 200, 200).bool()))
+    documents = torch.zeros(2, 200, dtype=torch.long)
+    documents[0, 150:], documents[1, 60:] = -1, 1
+    mask = attention_mask(200, 200, documents, dtype=torch.float64, device=CPU, causal=False)
+    same = documents[:, :, None] == documents[:, None, :]
+    torch.testing.assert_close(attend(q, k, v, mask, causal=False), plain(q, k, v, same))
+
+
+@pytest.mark.parametrize("n_queries", [1, 140])
+def test_a_target_sees_the_real_tokens_of_its_source(n_queries: int) -> None:
+    q, _, _ = tensors(2, 4, 2, n_queries, 8)
+    _, k, v = tensors(2, 4, 2, 50, 8)
+    real = torch.ones(2, 50, dtype=torch.bool)
+    real[1, 30:] = False
+    for seen in (None, real):
+        mask = cross_mask(n_queries, 50, seen, dtype=torch.float64, device=CPU)
+        allowed = (torch.ones(2, 50).bool() if seen is None else seen)[:, None].expand(2, n_queries, 50)
+        torch.testing.assert_close(attend(q, k, v, mask, causal=False), plain(q, k, v, allowed))
+
+
+def test_scores_are_scaled_and_capped() -> None:
+    q, k, v = tensors(2, 4, 2, 150, 8)
+    scores = 0.3 * q @ k.repeat_interleave(2, dim=1).transpose(-1, -2)
+    behind = torch.ones(150, 150, dtype=torch.bool).triu(1)
+    values = v.repeat_interleave(2, dim=1)
+    mask = attention_mask(150, 150, dtype=torch.float64, device=CPU)
+    expected = scores.masked_fill(behind, -math.inf).softmax(-1) @ values
+    torch.testing.assert_close(attend(q, k, v, mask, scale=0.3), expected)
+    capped = (0.5 * torch.tanh(scores / 0.5)).masked_fill(behind, -math.inf).softmax(-1) @ values
+    for some in (mask, None):
+        found = attend(q, k, v, some, scale=0.3, softcap=0.5)
+        torch.testing.assert_close(found, capped, atol=1e-6, rtol=1e-6)
 
 
 def test_bfloat16_is_as_exact_as_the_fused_kernel() -> None:

@@ -26,28 +26,31 @@ def test_cross_entropy_by_hand() -> None:
 @pytest.mark.parametrize("chunk_bytes", [1, 7 * 50 * 8, 10**9])
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_chunked_equals_plain_with_gradients(chunk_bytes: int, softcap: float | None, weighted: bool) -> None:
+@pytest.mark.parametrize("biased", [False, True])
+def test_chunked_equals_plain_with_gradients(
+    chunk_bytes: int, softcap: float | None, weighted: bool, biased: bool
+) -> None:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(23, 8, generator=generator, dtype=torch.float64)
     weight = torch.randn(50, 8, generator=generator, dtype=torch.float64)
     targets = torch.randint(0, 50, (23,), generator=generator)
     targets[::4] = -100
     label_weights = torch.rand(23, generator=generator, dtype=torch.float64) if weighted else None
-    plain = (hidden.clone().requires_grad_(), weight.clone().requires_grad_())
-    chunked = (hidden.clone().requires_grad_(), weight.clone().requires_grad_())
-    logits = plain[0] @ plain[1].T
+    bias = torch.randn(50, generator=generator, dtype=torch.float64)
+    plain = [x.clone().requires_grad_() for x in (hidden, weight, *[bias] * biased)]
+    chunked = [x.detach().clone().requires_grad_() for x in plain]
+    logits = plain[0] @ plain[1].T + (plain[2] if biased else 0)
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     each = F.cross_entropy(logits, targets, reduction="none")
     expected = (each if label_weights is None else each * label_weights).sum()
     (expected * 0.3).backward()
-    found = linear_cross_entropy(
-        *chunked, targets, label_weights=label_weights, softcap=softcap, chunk_bytes=chunk_bytes
-    )
+    options = {"label_weights": label_weights, "softcap": softcap, "bias": chunked[2] if biased else None}
+    found = linear_cross_entropy(*chunked[:2], targets, chunk_bytes=chunk_bytes, **options)
     (found * 0.3).backward()
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
     with torch.no_grad():
-        silent = linear_cross_entropy(*chunked, targets, label_weights=label_weights, softcap=softcap)
+        silent = linear_cross_entropy(*chunked[:2], targets, **options)
     assert silent.item() == pytest.approx(expected.item(), rel=1e-6)
     for a, b in zip(plain, chunked, strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=1e-9)

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from seodang.checkpoints.huggingface import load_folder
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 
 VOCAB, CONTEXT = 61, 32
 
@@ -110,7 +110,7 @@ def theirs(case: str) -> PreTrainedModel:
     return model.eval()
 
 
-def ours(model: PreTrainedModel, folder: Path, **options: Any) -> Decoder:
+def ours(model: PreTrainedModel, folder: Path, **options: Any) -> Model:
     """`model` saved by transformers and loaded by us."""
     model.save_pretrained(folder, **options)
     return load_folder(folder)[0]
@@ -122,7 +122,7 @@ def random_ids(rows: int = 3, length: int = 20) -> torch.Tensor:
 
 
 @torch.no_grad()
-def our_logits(model: Decoder, ids: torch.Tensor, **options: Any) -> torch.Tensor:
+def our_logits(model: Model, ids: torch.Tensor, **options: Any) -> torch.Tensor:
     """(B, T, V)."""
     return model.logits(model(ids, **options))
 

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from seodang.checkpoints.huggingface import save_folder
 from seodang.checkpoints.resolve import Loaded, load_model
 from seodang.checkpoints.verify import verify
+from seodang.models.base import Model
 from seodang.models.cache import KVCache
-from seodang.models.decoder import Decoder
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ TEXTS = [
 
 
 @torch.no_grad()
-def greedy(model: Decoder, ids: list[int], count: int) -> list[int]:
+def greedy(model: Model, ids: list[int], count: int) -> list[int]:
     """`count` most probable tokens after `ids`, with a cache."""
     cache = KVCache(model.config, 1, len(ids) + count)
     new: list[int] = []

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from seodang.checkpoints.weights import fill
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 from seodang.models.families import build_model
 from seodang.models.sizes import published
 from seodang.recipes import compiling, run
@@ -28,7 +28,7 @@ def tokenizer(corpus: Path) -> Tokenizer:
     return train_tokenizer([corpus.read_text(encoding="utf-8")], kind="bpe", vocab_size=300)
 
 
-def _model(tokenizer: Tokenizer) -> Decoder:
+def _model(tokenizer: Tokenizer) -> Model:
     model = build_model(published("gpt2-mini", vocab_size=tokenizer.vocab_size, n_layers=1))
     model.init_weights()
     return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from seodang.data.batch import Batch
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 from seodang.models.families import build_model
 from seodang.models.sizes import published
 from seodang.objectives.language import LanguageModelling
@@ -16,7 +16,7 @@ from seodang.training.step import StepResult, train_step
 CPU = torch.device("cpu")
 
 
-def tiny(name: str = "gpt2-mini", seed: int = 0, **changes: object) -> Decoder:
+def tiny(name: str = "gpt2-mini", seed: int = 0, **changes: object) -> Model:
     """A 16-wide model of two layers."""
     sizes = {"vocab_size": 40, "context_length": 16, "d_model": 16, "n_layers": 2, "n_heads": 2, "d_head": 8}
     if name == "llama-mini":
@@ -46,7 +46,7 @@ def cut(batch: Batch, rows: int) -> list[Batch]:
 
 
 def one_step(
-    model: Decoder, micro_batches: list[Batch], dtype: torch.dtype = torch.float32, ranks: Ranks | None = None
+    model: Model, micro_batches: list[Batch], dtype: torch.dtype = torch.float32, ranks: Ranks | None = None
 ) -> StepResult:
     """One AdamW step, unclipped, at a rate of 0.01; gradients stay in place to be looked at."""
     optimizer = build_optimizer(model, lr=0.01, weight_decay=0.1)

@@ -8,8 +8,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import CheckpointPolicy
 
 from seodang.data.batch import Batch
+from seodang.models.base import Model
 from seodang.models.cache import KVCache
-from seodang.models.decoder import Decoder
 from seodang.objectives.language import LanguageModelling
 from seodang.training.activations import Mode, OffloadActivations, Offloaded, _policy, checkpoint_activations
 from tests.training.helpers import one_step, ragged_batch, tiny
@@ -23,7 +23,7 @@ def _documents(batch: Batch) -> Batch:
     return Batch(batch.ids, batch.targets, documents=documents)
 
 
-def _step(model: Decoder, mode: Mode, dtype: torch.dtype) -> tuple[float, list[torch.Tensor]]:
+def _step(model: Model, mode: Mode, dtype: torch.dtype) -> tuple[float, list[torch.Tensor]]:
     """Loss and gradients of one step in training mode, so that dropout draws."""
     checkpoint_activations(model, mode)
     torch.manual_seed(7)
@@ -44,7 +44,7 @@ def test_the_gradients_are_the_same_with_dropout_too(family: str, mode: Mode, dt
     assert all(torch.equal(a, b) for a, b in zip(gradients, recomputed, strict=True))
 
 
-def _kept_bytes(model: Decoder, mode: Mode, batch: Batch) -> int:
+def _kept_bytes(model: Model, mode: Mode, batch: Batch) -> int:
     """Bytes that live between the forward and the backward pass: storages autograd or the checkpoints hold."""
     checkpoint_activations(model.train(), mode)
     parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from seodang.checkpoints.tensor_files import Tensors, read_json, weight_files, w
 from seodang.checkpoints.weights import DTYPES, assemble, check_finite, check_shape, expected_shapes
 from seodang.errors import DataError, SeodangError, UsageError
 from seodang.files import require_free_space
+from seodang.models.base import Model
 from seodang.models.config import ModelConfig
-from seodang.models.decoder import Decoder
 from seodang.text.tokenizer import Tokenizer
 
 MAX_SHARD_BYTES = 5_000_000_000
@@ -31,7 +32,7 @@ _DROPOUTS = ("embedding_dropout", "attention_dropout", "residual_dropout")
 
 def save_folder(
     folder: Path | str,
-    model: Decoder,
+    model: Model,
     tokenizer: Tokenizer | None,
     *,
     generation: dict[str, Any] | None = None,
@@ -63,7 +64,7 @@ def save_folder(
 
 def write_model(
     folder: Path,
-    model: Decoder,
+    model: Model,
     tokenizer: Tokenizer | None,
     *,
     generation: dict[str, Any] | None = None,
@@ -107,7 +108,7 @@ def write_model(
 
 def load_folder(
     folder: Path | str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
-) -> tuple[Decoder, Tokenizer | None, dict[str, Any]]:
+) -> tuple[Model, Tokenizer | None, dict[str, Any]]:
     """The model, tokenizer (None when there is none) and generation settings of a Hugging Face folder.
 
     dtype: None is float32. Raises DataError, naming the file or tensor, for anything missing, left over,
@@ -195,7 +196,8 @@ def published_tensors(folder: Path) -> tuple[Tensors | Parts, dict[str, str], La
     config = read_config(folder)
     layout = layout_of_type(read_json(folder / "config.json").get("model_type"))
     if is_sharded(folder):
-        tensors: Tensors | Parts = Parts(folder, layout.theirs, layout.is_transposed)
+        publish = partial(layout.to_theirs, config=config)
+        tensors: Tensors | Parts = Parts(folder, layout.theirs, publish)
     else:
         tensors = Tensors(weight_files(folder))
     shapes = expected_shapes(config)
@@ -206,11 +208,11 @@ def published_tensors(folder: Path) -> tuple[Tensors | Parts, dict[str, str], La
         canonical = layout.canonical(key)
         if canonical in wanted:
             names[key] = wanted[canonical]
-        elif canonical == "lm_head.weight" and config.tied:
-            names[key] = "head.weight"  # stored a second time; must equal the embedding
+        elif canonical is not None and layout.copies.get(canonical) in shapes:
+            names[key] = layout.copies[canonical]
         elif canonical is not None:
             unexpected.append(key)
-    missing = sorted(set(wanted) - {layout.canonical(key) for key in names})
+    missing = sorted(key for key, name in wanted.items() if name not in set(names.values()))
     if missing or unexpected:
         parts = [f"missing: {_list(missing)}"] if missing else []
         parts += [f"unexpected: {_list(sorted(unexpected))}"] if unexpected else []
@@ -220,13 +222,13 @@ def published_tensors(folder: Path) -> tuple[Tensors | Parts, dict[str, str], La
             "copy both again; the config and the weights may be of different models",
         )
     for key, shape in tensors.shapes():
-        if key in names and names[key] in shapes:
+        if key in names:
             turned = shape[::-1] if layout.is_transposed(names[key]) else shape
             check_shape(key, turned, shapes[names[key]], folder)
     return tensors, names, layout, config
 
 
-def _load_model(folder: Path, dtype: torch.dtype | None, device: torch.device | str) -> Decoder:
+def _load_model(folder: Path, dtype: torch.dtype | None, device: torch.device | str) -> Model:
     config, tensors = model_tensors(folder)
     return assemble(config, tensors, origin=folder, dtype=dtype, device=device)
 
@@ -234,42 +236,43 @@ def _load_model(folder: Path, dtype: torch.dtype | None, device: torch.device | 
 def model_tensors(folder: Path) -> tuple[ModelConfig, Iterator[tuple[str, Tensor]]]:
     """The folder's config, and (our name, whole value) of every weight, each read when it is asked for.
 
-    Raises as `published_tensors`; the iterator raises DataError for numbers that are no weights, and for an output
-    matrix that is said to be the embedding and is not.
+    Raises as `published_tensors`; the iterator raises DataError for numbers that are no weights, and for two copies of
+    one weight, such as a tied output matrix, that are not the same.
     """
     tensors, names, layout, config = published_tensors(folder)
 
     def ours() -> Iterator[tuple[str, Tensor]]:
-        twice = config.tied and "head.weight" in names.values()
-        tied: list[Tensor] = []
+        stored = list(names.values())
+        first: dict[str, Tensor] = {}
         for key, tensor in tensors.items():
             if key not in names:
                 continue
             if not tensor.is_floating_point():
                 raise DataError(f"{folder}: {key} is {tensor.dtype}", "weights are floating-point numbers", "")
-            if twice and names[key] in ("embed.weight", "head.weight"):
-                tied.append(tensor)
-            if not (config.tied and names[key] == "head.weight"):
-                yield names[key], tensor.t() if layout.is_transposed(names[key]) else tensor
-        if twice and not torch.equal(*tied):
-            raise DataError(
-                f"{folder} has an output matrix that is not the embedding",
-                "its config.json says that they are tied (tie_word_embeddings)",
-                'set "tie_word_embeddings": false in config.json if the weights are right',
-            )
+            name = names[key]
+            if name not in first:
+                if stored.count(name) > 1:
+                    first[name] = tensor
+                yield name, layout.to_ours(name, tensor, config)
+            elif not torch.equal(first[name], tensor):
+                raise DataError(
+                    f"{folder} has two different copies of {layout.theirs(name)}",
+                    "its config.json says that they are one (an output matrix tied to the embedding, as a rule)",
+                    'set "tie_word_embeddings": false in config.json if the weights are right',
+                )
 
     return config, ours()
 
 
-def _outgoing(model: Decoder, layout: Layout, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+def _outgoing(model: Model, layout: Layout, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     """(their name, tensor on the CPU in `dtype`) of each parameter, a tied head once."""
     for name, tensor in model.state_dict().items():
         value = tensor.detach().to(device="cpu", dtype=dtype)
         check_finite(name, value)
-        yield layout.theirs(name), (value.t() if layout.is_transposed(name) else value).contiguous()
+        yield layout.theirs(name), layout.to_theirs(name, value, model.config).contiguous()
 
 
-def _stored_dtype(model: Decoder, dtype: torch.dtype | None) -> torch.dtype:
+def _stored_dtype(model: Model, dtype: torch.dtype | None) -> torch.dtype:
     stored = dtype or model.embed.weight.dtype
     if stored not in DTYPES.values():
         raise UsageError(f"weights cannot be saved as {stored}", "", "choose from " + ", ".join(DTYPES))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from seodang.errors import DataError
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 
 _LENGTH = 16
 _PLACES = 4
@@ -20,7 +20,7 @@ def _probe_ids(vocab_size: int, context_length: int) -> list[int]:
 
 
 @torch.no_grad()
-def _logits(model: Decoder, ids: list[int]) -> torch.Tensor:
+def _logits(model: Model, ids: list[int]) -> torch.Tensor:
     training = model.training
     model.eval()
     try:
@@ -30,7 +30,7 @@ def _logits(model: Decoder, ids: list[int]) -> torch.Tensor:
         model.train(training)
 
 
-def make_probe(model: Decoder) -> dict[str, Any]:
+def make_probe(model: Model) -> dict[str, Any]:
     """Ids, and for a few positions: some vocabulary entries, their logits in float32, and the largest one's id."""
     config = model.config
     ids = _probe_ids(config.vocab_size, config.context_length)
@@ -47,7 +47,7 @@ def make_probe(model: Decoder) -> dict[str, Any]:
     }
 
 
-def check_probe(model: Decoder, probe: dict[str, Any]) -> float:
+def check_probe(model: Model, probe: dict[str, Any]) -> float:
     """The largest difference between the probe's logits and those that `model` (float32) gives now.
 
     Raises DataError when it is beyond the probe's tolerance or the most probable tokens differ.

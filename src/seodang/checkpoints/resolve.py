@@ -26,8 +26,8 @@ from seodang.checkpoints.publish import is_interrupted
 from seodang.checkpoints.training import checkpoint_folders, newest_checkpoint
 from seodang.checkpoints.weights import assemble
 from seodang.errors import DataError, SeodangError, UsageError, suggest
+from seodang.models.base import Model
 from seodang.models.config import ModelConfig
-from seodang.models.decoder import Decoder
 from seodang.models.families import build_model
 from seodang.models.sizes import SIZES
 from seodang.text.tokenizer import Tokenizer
@@ -57,7 +57,7 @@ class Source:
 class Loaded:
     """A model ready for use, and what came with it."""
 
-    model: Decoder
+    model: Model
     tokenizer: Tokenizer | None
     generation: dict[str, Any]
     """Entries of generation_config.json: ids that end a text, sampling defaults."""
@@ -109,7 +109,7 @@ def load_model(
     """Load what `resolve` finds, in evaluation mode; dtype None is float32.
 
     from_scratch: its config and tokenizer with fresh weights, drawn with `seed` (`zero_residual`: see
-    `Decoder.init_weights`); the only way to a size, which has no weights. deferred: the model stays on the meta
+    `Model.init_weights`); the only way to a size, which has no weights. deferred: the model stays on the meta
     device, and `weights` gives its weights. Raises as `resolve`, and DataError for anything missing, damaged or
     unsupported.
     """
@@ -236,7 +236,7 @@ def _resolve_file(name: str, path: Path) -> Source:
 
 def _load(
     source: Source, dtype: torch.dtype | None, device: torch.device | str
-) -> tuple[Decoder, Tokenizer | None, dict[str, Any]]:
+) -> tuple[Model, Tokenizer | None, dict[str, Any]]:
     assert source.path is not None
     if source.kind == "gguf":
         file = GGUFFile(source.path)

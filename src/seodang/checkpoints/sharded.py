@@ -75,11 +75,13 @@ def stored(folder: Path) -> Stored:
 class Parts:
     """The weights of a sharded checkpoint as `tensor_files.Tensors` gives those of a published folder.
 
-    `rename` gives the published key of our name, `is_transposed` says which ones are published as (in, out).
+    `rename` gives the published key of our name, `publish` the published form of a value.
     """
 
-    def __init__(self, folder: Path, rename: Callable[[str], str], is_transposed: Callable[[str], bool]) -> None:
-        self.folder, self.is_transposed = folder, is_transposed
+    def __init__(
+        self, folder: Path, rename: Callable[[str], str], publish: Callable[[str, Tensor], Tensor]
+    ) -> None:
+        self.folder, self.publish = folder, publish
         self._stored = stored(folder)
         names = {key.removeprefix(MODEL): entry for key, entry in self._stored.items() if key.startswith(MODEL)}
         self._names = {rename(name): name for name in names}
@@ -89,7 +91,7 @@ class Parts:
     def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """(key, shape) of every tensor."""
         for key, shape in self._shapes.items():
-            yield key, shape[::-1] if self.is_transposed(self._names[key]) else shape
+            yield key, tuple(self.publish(self._names[key], torch.empty(shape, device="meta")).shape)
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """(key, whole tensor) of every tensor, one after the other."""
@@ -97,4 +99,4 @@ class Parts:
             shape, dtype = self._stored[MODEL + name]
             tensor = torch.empty(shape, dtype=dtype)
             load_shards(self.folder, {MODEL + name: tensor}, self._stored)
-            yield key, tensor.t() if self.is_transposed(name) else tensor
+            yield key, self.publish(name, tensor)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from seodang.errors import DataError, DivergedError
+from seodang.models.base import Model
 from seodang.models.config import ModelConfig
-from seodang.models.decoder import Decoder
 from seodang.models.families import build_model
 
 DTYPES = {
@@ -35,7 +35,7 @@ def assemble(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     owned: bool = False,
-) -> Decoder:
+) -> Model:
     """Build `config`'s model without memory and give it `tensors` (our name, value), in evaluation mode.
 
     dtype: that of the weights; None is float32, in which training keeps them. owned: nothing else uses the

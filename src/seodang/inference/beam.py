@@ -17,8 +17,7 @@ from torch import Tensor
 
 from seodang.inference.decode import Generation, advance, check_prompts, prefill
 from seodang.inference.sampling import Settings, penalise_repetition
-from seodang.models.cache import KVCache
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 
 
 @dataclass
@@ -34,7 +33,7 @@ class Hypothesis:
 
 @torch.inference_mode()
 def beam_search(
-    model: Decoder,
+    model: Model,
     prompt: Sequence[int],
     settings: Settings,
     *,
@@ -49,9 +48,9 @@ def beam_search(
     check_prompts(model, [prompt])
     settings.check()
     k, alpha, stop_ids = settings.num_beams, settings.length_penalty, frozenset(settings.stop_ids)
-    limit = min(settings.max_new_tokens, model.config.context_length - len(prompt))
+    limit = min(settings.max_new_tokens, model.max_tokens - len(prompt))
     weight = model.output_weight
-    cache = KVCache(model.config, 1, len(prompt) + limit, weight.dtype, weight.device)
+    cache = model.new_cache(1, len(prompt) + limit)
     logits = prefill(model, torch.tensor([list(prompt)], device=weight.device), None, cache)
     running, finished = [Hypothesis([], 0.0)], list[Hypothesis]()
     wanted = max(2, 1 + len(stop_ids)) * k  # enough that k remain when the best ones all end
@@ -101,7 +100,7 @@ def _expand(
 
 
 def generate_beam(
-    model: Decoder,
+    model: Model,
     prompt: Sequence[int],
     settings: Settings,
     *,

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from seodang.errors import DataError, FitError
 from seodang.inference.sampling import Settings, choose, row_generator
-from seodang.models.cache import KVCache
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
+from seodang.models.cache import Cache
 
 
 @dataclass
@@ -45,7 +45,7 @@ def pad_left(prompts: Sequence[Sequence[int]], device: torch.device | str) -> tu
     return ids, torch.arange(longest, device=device) >= longest - lengths[:, None]
 
 
-def prefill(model: Decoder, ids: Tensor, mask: Tensor | None, cache: KVCache | None) -> Tensor:
+def prefill(model: Model, ids: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
     """Scores of the next token (B, V) after the prompts `ids` (B, T), in one pass; fills `cache`.
 
     The projection onto the vocabulary is made for the last column alone.
@@ -62,16 +62,16 @@ def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def advance(model: Decoder, tokens: Tensor, positions: Tensor | None, mask: Tensor | None, cache: KVCache) -> Tensor:
+def advance(model: Model, tokens: Tensor, positions: Tensor | None, mask: Tensor | None, cache: Cache) -> Tensor:
     """Scores of the next token (B, V) after one more token per row (B, 1), with what the cache remembers."""
     hidden = model(tokens, positions=positions, mask=mask, cache=cache)
     cache.advance(1)
     return model.logits(hidden[:, -1])
 
 
-def check_prompts(model: Decoder, prompts: Sequence[Sequence[int]]) -> None:
+def check_prompts(model: Model, prompts: Sequence[Sequence[int]]) -> None:
     """Raise DataError for a prompt that is empty or has foreign ids, FitError for one that fills the context."""
-    room, n_ids = model.config.context_length, model.config.vocab_size
+    room, n_ids = model.max_tokens, model.config.vocab_size
     for row, prompt in enumerate(prompts, start=1):
         if not prompt:
             raise DataError(
@@ -94,7 +94,7 @@ def check_prompts(model: Decoder, prompts: Sequence[Sequence[int]]) -> None:
 class Decoding:
     """Some prompts being continued side by side. Each `step` gives every unfinished row one token.
 
-    model: any decoder in eval mode. prompts: lists of ids. streams: the number of each row's random stream
+    model: any causal model in eval mode. prompts: lists of ids. streams: the number of each row's random stream
     (its place in the list by default), so that a prompt keeps its continuation in whatever batch it travels.
     vocabulary: ids from there on are rows that pad the embedding and are never chosen. use_cache=False computes
     everything anew at each step: slow, and the reference for the cached way. after: an earlier decoding of one
@@ -105,7 +105,7 @@ class Decoding:
     @torch.inference_mode()
     def __init__(
         self,
-        model: Decoder,
+        model: Model,
         prompts: Sequence[Sequence[int]],
         settings: Settings,
         *,
@@ -119,7 +119,7 @@ class Decoding:
         self.model, self.settings, self.vocabulary = model, settings.check(), vocabulary
         self.stop_ids = frozenset(settings.stop_ids)
         weight = model.output_weight
-        limits = [min(settings.max_new_tokens, model.config.context_length - len(prompt)) for prompt in prompts]
+        limits = [min(settings.max_new_tokens, model.max_tokens - len(prompt)) for prompt in prompts]
         self.tokens: list[list[int]] = [[] for _ in prompts]
         self.finish_reasons: list[str | None] = [None for _ in prompts]
         self.seconds = [0.0 for _ in prompts]
@@ -141,8 +141,7 @@ class Decoding:
                 self._seen[slot, list(prompt)] = True
         self._cache = None if after is None else self._take_cache(after, prompts, needed)
         if use_cache and self._cache is None:
-            room = max(needed, capacity)
-            self._cache = KVCache(model.config, len(prompts), room, weight.dtype, weight.device)
+            self._cache = model.new_cache(len(prompts), max(needed, capacity))
         self._next: Tensor | None = None  # (B, 1), the newest tokens, not yet fed
 
     @property
@@ -185,7 +184,7 @@ class Decoding:
         reason = self.finish_reasons[row] or "length"
         return Generation(text, self.tokens[row], reason, self.prompt_tokens[row], self.seconds[row])
 
-    def _take_cache(self, after: Decoding, prompts: Sequence[Sequence[int]], needed: int) -> KVCache | None:
+    def _take_cache(self, after: Decoding, prompts: Sequence[Sequence[int]], needed: int) -> Cache | None:
         """The cache of `after`, cut back to what it shares with the prompt; None when it cannot serve."""
         cache, after._cache = after._cache, None
         if cache is None or cache.capacity < needed or cache.batch != 1 or len(prompts) != 1:
@@ -233,7 +232,7 @@ class Decoding:
 
 
 def generate(
-    model: Decoder,
+    model: Model,
     prompts: Sequence[Sequence[int]],
     settings: Settings,
     *,

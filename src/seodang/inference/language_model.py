@@ -22,7 +22,7 @@ from seodang.inference.scoring import Score
 from seodang.inference.streaming import TextStream
 from seodang.inference.suggest import Suggestion
 from seodang.inference.suggest import suggest as search_suggestions
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 from seodang.text.tokenizer import Tokenizer
 from seodang.training.machine import choose_device
 
@@ -67,7 +67,7 @@ class LanguageModel:
 
     def __init__(
         self,
-        model: Decoder,
+        model: Model,
         tokenizer: Tokenizer | None,
         generation: dict[str, Any] | None = None,
         source: object = None,
@@ -96,7 +96,7 @@ class LanguageModel:
     @property
     def context_length(self) -> int:
         """Tokens of prompt and answer together."""
-        return self.model.config.context_length
+        return self.model.max_tokens
 
     @property
     def end_ids(self) -> frozenset[int]:

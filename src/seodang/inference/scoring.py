@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 
 _POSITIONS = 512
 """Rows of logits alive at a time: a long text with a large vocabulary would otherwise need gigabytes."""
@@ -80,7 +80,7 @@ def windows(sequence: Sequence[int], context_length: int) -> Iterator[tuple[tupl
 
 
 def token_logprobs(
-    model: Decoder, sequences: Sequence[Sequence[int]], *, batch_size: int = 16
+    model: Model, sequences: Sequence[Sequence[int]], *, batch_size: int = 16
 ) -> list[list[float]]:
     """log P(s_i | s_1 … s_{i-1}) for every id but the first of each sequence, natural, computed in float32."""
     context = model.config.context_length
@@ -102,7 +102,7 @@ def token_logprobs(
 
 
 @torch.inference_mode()
-def _batch(model: Decoder, pieces: list[_Window]) -> list[list[float]]:
+def _batch(model: Model, pieces: list[_Window]) -> list[list[float]]:
     device = model.output_weight.device
     hidden = model(pad_right([piece.ids[:-1] for piece in pieces], device))
     ends = [len(piece.ids) - 1 for piece in pieces]  # of what was read; the last id is only predicted
@@ -112,7 +112,7 @@ def _batch(model: Decoder, pieces: list[_Window]) -> list[list[float]]:
     return [[next(values) for _ in range(piece.n_counted)] for piece in pieces]
 
 
-def logprobs_of(model: Decoder, states: Tensor, targets: Tensor) -> Tensor:
+def logprobs_of(model: Model, states: Tensor, targets: Tensor) -> Tensor:
     """log P of `targets` (N,) at hidden states (N, D), some positions at a time; (N,) in float32."""
     parts = zip(states.split(_POSITIONS), targets.split(_POSITIONS), strict=True)
     return torch.cat([-F.cross_entropy(model.logits(part).float(), target, reduction="none") for part, target in parts])

@@ -19,8 +19,7 @@ from seodang.errors import UsageError
 from seodang.inference.decode import check_prompts, prefill
 from seodang.inference.scoring import pad_right
 from seodang.inference.streaming import BROKEN
-from seodang.models.cache import KVCache
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 from seodang.text.tokenizer import Tokenizer
 
 _BRANCHES = 256
@@ -75,16 +74,15 @@ class Suggester:
 
     @torch.inference_mode()
     def __init__(
-        self, model: Decoder, tokenizer: Tokenizer, prompt: Sequence[int], ends: frozenset[int], max_new_tokens: int
+        self, model: Model, tokenizer: Tokenizer, prompt: Sequence[int], ends: frozenset[int], max_new_tokens: int
     ) -> None:
         check_prompts(model, [prompt])
         self.model, self.tokenizer, self.prompt = model, tokenizer, list(prompt)
         self.hidden = ends | tokenizer.special_ids  # never shown; a text that goes on with one is over
-        self.limit = min(max_new_tokens, model.config.context_length - len(prompt))
-        weight = model.output_weight
-        self.cache = KVCache(model.config, 1, len(prompt) + self.limit, weight.dtype, weight.device)
-        ids = torch.tensor([self.prompt], device=weight.device)
-        self.first = prefill(model, ids, None, self.cache).float().log_softmax(-1)
+        self.limit = min(max_new_tokens, model.max_tokens - len(prompt))
+        self.cache = model.new_cache(1, len(prompt) + self.limit)
+        self.ids = torch.tensor([self.prompt], device=model.output_weight.device)
+        self.first = prefill(model, self.ids, None, self.cache).float().log_softmax(-1)
         self.tail = self.prompt[-_TAIL:]
         self.before = len(tokenizer.decode(self.tail, skip_special=True))
 
@@ -134,8 +132,9 @@ class Suggester:
         if beginnings == [_NOTHING]:
             return self.first
         ids = pad_right([beginning.tokens for beginning in beginnings], self.first.device)
-        self.cache.truncate(len(self.prompt))
         self.cache.select(torch.zeros(len(beginnings), dtype=torch.long, device=self.first.device))
+        if self.cache.truncate(len(self.prompt)) < len(self.prompt):  # a memory that cannot be taken back
+            prefill(self.model, self.ids.expand(len(beginnings), -1), None, self.cache)
         hidden = self.model(ids, cache=self.cache)
         last = torch.tensor([len(beginning.tokens) - 1 for beginning in beginnings], device=self.first.device)
         states = hidden[torch.arange(len(beginnings), device=self.first.device), last]
@@ -169,7 +168,7 @@ class Suggester:
 
 
 def suggest(
-    model: Decoder,
+    model: Model,
     tokenizer: Tokenizer,
     prompt: Sequence[int],
     n: int,

@@ -26,15 +26,23 @@ KERNELS = (
 
 @dataclass(frozen=True)
 class QueryBlocks:
-    """Self-attention in blocks of queries, each with the stretch of keys that any of them may see.
+    """Attention in blocks of queries, each with the stretch of keys that any of them may see.
 
-    Nothing is computed for a key behind a block or before the documents that it holds.
+    Nothing is computed for a key outside it: behind a causal block, before its documents or its window.
     """
 
-    spans: tuple[tuple[int, int, int], ...]
-    """Of each block: its first query, the end of its queries and keys, its first key."""
+    spans: tuple[tuple[int, int, int, int], ...]
+    """Of each block: its first query and their end, its first key and their end."""
     biases: tuple[Tensor, ...]
-    """Of each block: 0 or -inf, (B or 1, 1, queries, keys), to add to the scores of its last keys."""
+    """Of each block: 0 or -inf, (B or 1, 1, queries or 1, keys), to add to the scores of its last keys."""
+
+    def whole(self, n_keys: int) -> Tensor:
+        """The same as one tensor to add to all scores, (B or 1, 1, queries, keys)."""
+        rows = []
+        for (start, end, first, last), bias in zip(self.spans, self.biases, strict=True):
+            inside = F.pad(bias.expand(-1, -1, end - start, -1), (last - first - bias.shape[-1], 0))
+            rows.append(F.pad(inside, (first, n_keys - last), value=-math.inf))
+        return torch.cat(rows, dim=2)
 
 
 Mask = Tensor | QueryBlocks | Any
@@ -50,30 +58,48 @@ def attention_mask(
     dtype: torch.dtype,
     device: torch.device,
     dropout: bool = False,
+    causal: bool = True,
+    window: int | None = None,
 ) -> Mask | None:
-    """What each query may see. Causal and aligned lower-right: the last query sees everything.
+    """What each query may see of its own text, aligned lower-right: the last query is the last key.
 
-    documents (B, T): only the same document. mask (B, S): only real tokens. None stands for the plain causal mask,
-    which needs no tensor. `dropout` says that it will follow, which FlexAttention does not have.
+    causal: nothing behind itself. window: only the last so many tokens, itself included; the keys are then those that
+    `KVCache.update` returns. documents (B, T): only the same document. mask (B, S): only real tokens. None stands for
+    no restriction but the causal one. `dropout` says that it will follow, which FlexAttention does not have.
     """
-    plain = documents is None and mask is None
-    if plain and (n_new == 1 or (n_new == n_all and device.type != "cpu")):
+    n_keys = n_all if window is None else min(n_all - n_new, window - 1) + n_new
+    window = None if window is None or window >= n_keys else window
+    plain = documents is None and mask is None and window is None
+    if plain and (n_new == 1 or (n_new == n_keys and device.type != "cpu")):
         return None
-    if plain and n_new == n_all:
-        return _causal_blocks(n_all, dtype)
-    if device.type == "cuda" and documents is not None and mask is None and n_new == n_all and not dropout:
+    if plain and n_new == n_keys:
+        return _causal_blocks(n_keys, dtype) if causal else _full_blocks(n_keys, n_keys)
+    flex = device.type == "cuda" and causal and not dropout and window is None and mask is None
+    if flex and documents is not None and n_new == n_keys:
         return _flex_mask(documents)
     query = torch.arange(n_all - n_new, n_all, device=device)[:, None]
-    key = torch.arange(n_all, device=device)[None, :]
-    allowed = (key <= query)[None]
+    key = torch.arange(n_all - n_keys, n_all, device=device)[None, :]
+    allowed = (key <= query)[None] if causal else query.new_ones(1, n_new, n_keys, dtype=torch.bool)
+    if window is not None:
+        allowed = allowed & (key > query - window) & (key < query + window)
     if documents is not None:
         allowed = allowed & (documents[:, :, None] == documents[:, None, :])
     if mask is not None:
-        allowed = allowed & mask[:, None, :]
+        allowed = allowed & mask[:, None, -n_keys:]
     allowed = allowed | (key == query)[None]  # a padding position sees itself: no row of the softmax is empty
-    if device.type == "cpu" and n_new == n_all:
-        return _blocks(allowed, dtype)
+    if device.type == "cpu" and n_new == n_keys:
+        return _blocks(allowed, dtype, causal)
     return _bias(allowed, dtype)
+
+
+def cross_mask(
+    n_queries: int, n_keys: int, mask: Tensor | None = None, *, dtype: torch.dtype, device: torch.device
+) -> Mask | None:
+    """What the queries of a target see of a source: its real tokens, `mask` (B, S). None: all of it."""
+    if device.type != "cpu" or n_queries == 1:
+        return None if mask is None else _bias(mask[:, None, :], dtype)
+    blocks = _full_blocks(n_queries, n_keys)
+    return blocks if mask is None else QueryBlocks(blocks.spans, (_bias(mask[:, None, :], dtype),) * len(blocks.spans))
 
 
 def _bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
@@ -82,37 +108,88 @@ def _bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _causal_blocks(length: int, dtype: torch.dtype) -> QueryBlocks:
-    spans = tuple((start, min(start + QUERIES, length), 0) for start in range(0, length, QUERIES))
+    ends = [(start, min(start + QUERIES, length)) for start in range(0, length, QUERIES)]
     triangle = _bias(torch.ones(1, QUERIES, QUERIES, dtype=torch.bool).tril_(), dtype)
     # only the last keys of a block lie behind some of its queries: the triangle is all there is to add
-    return QueryBlocks(spans, tuple(triangle[..., : end - start, : end - start] for start, end, _ in spans))
+    biases = tuple(triangle[..., : end - start, : end - start] for start, end in ends)
+    return QueryBlocks(tuple((start, end, 0, end) for start, end in ends), biases)
 
 
-def _blocks(allowed: Tensor, dtype: torch.dtype) -> QueryBlocks:
+def _full_blocks(n_queries: int, n_keys: int) -> QueryBlocks:
+    """Every query sees every key."""
+    starts = range(0, n_queries, QUERIES)
+    spans = tuple((start, min(start + QUERIES, n_queries), 0, n_keys) for start in starts)
+    return QueryBlocks(spans, (torch.empty(1, 1, 1, 0),) * len(spans))
+
+
+def _blocks(allowed: Tensor, dtype: torch.dtype, causal: bool) -> QueryBlocks:
     """The blocks of a mask `allowed` (B, T, T)."""
     spans, biases = [], []
-    for start in range(0, allowed.shape[1], QUERIES):
-        end = min(start + QUERIES, allowed.shape[1])
-        block = allowed[:, start:end, :end]
-        # whole cache lines; a compiled model would be compiled anew for every batch's stretches
-        first = 0 if torch.compiler.is_compiling() else int(block.any(dim=1).any(dim=0).int().argmax()) // 16 * 16
-        spans.append((start, end, first))
-        biases.append(_bias(block[..., first:], dtype))
+    length = allowed.shape[1]
+    for start in range(0, length, QUERIES):
+        end = min(start + QUERIES, length)
+        first, last = 0, end if causal else length
+        # a compiled model would be compiled anew for every batch's stretches
+        if not torch.compiler.is_compiling():
+            seen = allowed[:, start:end].any(dim=1).any(dim=0).nonzero()
+            first, last = int(seen[0]) // 16 * 16, int(seen[-1]) + 1  # whole cache lines
+        spans.append((start, end, first, last))
+        biases.append(_bias(allowed[:, start:end, first:last], dtype))
     return QueryBlocks(tuple(spans), tuple(biases))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, dropout: float = 0.0) -> Tensor:
-    """softmax(q·kᵀ/√d + mask)·v (Vaswani et al. 2017, eq. 1). q (B, H, T, d), k and v (B, K, S, d) → (B, H, T, d).
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask | None,
+    dropout: float = 0.0,
+    *,
+    causal: bool = True,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """softmax(scale · q·kᵀ + mask)·v (Vaswani et al. 2017, eq. 1). q (B, H, T, d), k and v (B, K, S, d) → (B, H, T, d).
 
-    Without a mask it is causal; a single query sees every key.
+    Without a mask several queries see what lies not behind them, or, not `causal`, everything; a single one sees every
+    key. scale is 1/√d when not given. softcap: scores z become cap·tanh(z/cap) before the mask (Gemma 2, sec. 2).
     """
+    if softcap is not None:
+        return _capped_attention(q, k, v, mask, dropout, causal, scale, softcap)
+    if scale is not None and scale != (usual := 1 / math.sqrt(q.shape[-1])):
+        q = q * (scale / usual)
     if isinstance(mask, QueryBlocks):
         return _blockwise_attention(q, k, v, mask, dropout)
     grouped = q.shape[1] != k.shape[1]
     if mask is not None and not isinstance(mask, Tensor):
         return _flex_attention()(q, k, v, block_mask=mask, enable_gqa=grouped)
-    causal = mask is None and q.shape[2] > 1
+    causal = causal and mask is None and q.shape[2] > 1
     return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, enable_gqa=grouped)
+
+
+def _capped_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask | None,
+    dropout: float,
+    causal: bool,
+    scale: float | None,
+    softcap: float,
+) -> Tensor:
+    """Attention with soft-capped scores, which no fused kernel has: all scores are held at once."""
+    groups = q.shape[1] // k.shape[1]
+    k, v = (part.repeat_interleave(groups, dim=1) for part in (k, v))
+    scores = (q * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)) @ k.transpose(-1, -2)
+    scores = softcap * torch.tanh(scores.float() / softcap)
+    if isinstance(mask, QueryBlocks):
+        mask = mask.whole(k.shape[2])
+    elif mask is None and causal and q.shape[2] > 1:
+        n_new, n_all = scores.shape[-2:]
+        mask = _bias(torch.ones(1, n_new, n_all, dtype=torch.bool, device=q.device).tril_(n_all - n_new), scores.dtype)
+    if mask is not None:
+        scores = scores + mask
+    return F.dropout(scores.softmax(dim=-1).to(v.dtype), dropout) @ v
 
 
 def _blockwise_attention(q: Tensor, k: Tensor, v: Tensor, blocks: QueryBlocks, dropout: float) -> Tensor:
@@ -124,7 +201,7 @@ def _blockwise_attention(q: Tensor, k: Tensor, v: Tensor, blocks: QueryBlocks, d
 
     It is one operator of torch's, so that activation checkpointing and compilers take it for one.
     """
-    per_row = sum((end - start) * (end - first) for start, end, first in blocks.spans)
+    per_row = sum((end - start) * (last - first) for start, end, first, last in blocks.spans)
     keep = random_keep(torch.Size([q.shape[0] * q.shape[1] * per_row]), dropout) if dropout > 0 else None
     spans = [number for span in blocks.spans for number in span]
     return _forward(q, k, v, spans, list(blocks.biases), keep, dropout)
@@ -226,9 +303,9 @@ def _walk(
 ) -> Iterator[tuple[int, int, slice, Tensor, Tensor | None]]:
     """Of each block: its first query, the end of its queries, its keys, its bias and its part of `keep`."""
     at = 0
-    for start, end, first, bias in zip(spans[0::3], spans[1::3], spans[2::3], biases, strict=True):
-        n = n_heads * (end - start) * (end - first)
-        yield start, end, slice(first, end), bias, None if keep is None else keep[at : at + n]
+    for start, end, first, last, bias in zip(*(spans[i::4] for i in range(4)), biases, strict=True):
+        n = n_heads * (end - start) * (last - first)
+        yield start, end, slice(first, last), bias, None if keep is None else keep[at : at + n]
         at += n
 
 
@@ -240,8 +317,9 @@ def _rows(x: Tensor, start: int, end: int) -> Tensor:
 def _probabilities(q: Tensor, k: Tensor, bias: Tensor, batch: int) -> Tensor:
     """softmax(q·kᵀ + bias) over the keys. q (B·K, G·queries, d), k (B·K, keys, d) → (B·K, G·queries, keys)."""
     scores = torch.bmm(q, k.transpose(1, 2))
-    by_query = scores.view(batch, -1, bias.shape[-2], scores.shape[-1])  # (B, K·G, queries, keys)
-    by_query[..., scores.shape[-1] - bias.shape[-1] :] += bias
+    if bias.shape[-1]:
+        by_query = scores.view(batch, -1, bias.shape[-2], scores.shape[-1])  # (B, K·G, queries, keys)
+        by_query[..., scores.shape[-1] - bias.shape[-1] :] += bias
     return scores.softmax(dim=-1)
 
 

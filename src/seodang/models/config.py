@@ -20,6 +20,8 @@ class RoPE:
     """
 
     theta: float = 10000.0
+    share: float = 1.0
+    """Share of each head that is turned, from its first number on (GPT-NeoX)."""
     scaling: Scaling = "none"
     factor: float = 1.0
     original_context: int | None = None
@@ -38,7 +40,7 @@ class RoPE:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Sizes of one decoder. Which parts they size is the family's file (gpt.py, llama.py)."""
+    """Numbers of one model. Which parts they size is written in the family's file (gpt.py, llama.py, bert.py …)."""
 
     family: str
     vocab_size: int
@@ -59,6 +61,32 @@ class ModelConfig:
     attention_bias: bool = True
     mlp_bias: bool = True
     rope: RoPE | None = None
+    window: int | None = None
+    """Tokens that a query of a local layer sees, itself included."""
+    local_layers: tuple[int, ...] = ()
+    """Numbers of the layers whose attention is local, counted from 0."""
+    rope_local: RoPE | None = None
+    """Rotary positions of the local layers, where they differ (Gemma 3)."""
+    query_scale: float | None = None
+    """What q·k is multiplied with; 1/√d_head when not given."""
+    attention_softcap: float | None = None
+    """Scores z of attention become cap·tanh(z/cap) (Gemma 2)."""
+    logit_softcap: float | None = None
+    """The same of the logits."""
+    d_embed: int = 0
+    """Width of a factorised embedding (ALBERT, ELECTRA); 0 means d_model."""
+    n_segments: int = 0
+    """Token types of an encoder (BERT's sentences A and B)."""
+    n_encoder_layers: int = 0
+    """Layers of an encoder-decoder's encoder; n_layers are its decoder's."""
+    relative_buckets: int = 32
+    """Buckets of T5's relative positions."""
+    relative_distance: int = 128
+    """Distance from which on T5's relative positions share the last bucket."""
+    start_id: int | None = None
+    """What a decoder's text begins with in an encoder-decoder."""
+    pad_id: int | None = None
+    """The padding token, where the layout on disk or the positions (RoBERTa) depend on it."""
     embedding_dropout: float = 0.0
     attention_dropout: float = 0.0
     residual_dropout: float = 0.0
@@ -75,6 +103,8 @@ class ModelConfig:
             object.__setattr__(self, "d_head", self.d_model // self.n_heads)
         object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
         object.__setattr__(self, "d_ff", self.d_ff or 4 * self.d_model)
+        if self.local_layers and not self.window:
+            raise UsageError("local layers without a window", "nothing says how much they see", "give window")
         if self.n_heads % self.n_kv_heads:
             raise UsageError(
                 f"n_heads = {self.n_heads} with n_kv_heads = {self.n_kv_heads}",
@@ -84,8 +114,9 @@ class ModelConfig:
         for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} = {getattr(self, name)}", "it must be at least 1", f"correct {name}")
-        if self.rope and self.d_head % 2:
-            raise UsageError(f"d_head = {self.d_head}", "rotary positions turn pairs of numbers", "make it even")
+        if self.rope and int(self.d_head * self.rope.share) % 2:
+            turned = int(self.d_head * self.rope.share)
+            raise UsageError(f"d_head = {turned}", "rotary positions turn pairs of numbers", "make it even")
 
     def with_dropout(self, probability: float) -> ModelConfig:
         """The same sizes with one dropout probability at all three places (embedding, attention, residual)."""
@@ -108,8 +139,10 @@ class ModelConfig:
         for key in values:
             if key not in cls.__dataclass_fields__:
                 raise UsageError(f"unknown model setting {key!r}", "", suggest(key, cls.__dataclass_fields__))
-        rope = values.get("rope")
-        if isinstance(rope, dict):
-            lists = {key: tuple(rope[key]) for key in ("short_factor", "long_factor") if key in rope}
-            values = {**values, "rope": RoPE(**{**rope, **lists})}
+        values = {**values, "local_layers": tuple(values.get("local_layers", ()))}
+        for name in ("rope", "rope_local"):
+            rope = values.get(name)
+            if isinstance(rope, dict):
+                lists = {key: tuple(rope[key]) for key in ("short_factor", "long_factor") if key in rope}
+                values[name] = RoPE(**{**rope, **lists})
         return cls(**values)

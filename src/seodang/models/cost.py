@@ -20,17 +20,16 @@ def n_parameters(config: ModelConfig) -> int:
 def n_matmul_parameters(config: ModelConfig) -> int:
     """Parameters that every token is multiplied with: all matrices but the input and position tables."""
     model = build_model(config, "meta")
-    in_blocks = sum(p.numel() for p in model.layers.parameters() if p.dim() == 2)
-    return in_blocks + model.output_weight.numel()
+    return model.n_matmul_parameters()
 
 
 def training_flops_per_token(config: ModelConfig, context_length: int) -> int:
-    """6·N + 12·L·H·d·T: forward and backward, every matrix and the whole attention square.
+    """6·N + 12·L·H·d·T: forward and backward, every matrix and the whole attention square (local layers: the window).
 
     PaLM (Chowdhery et al. 2022), appendix B. A causal kernel does half of the attention part.
     """
-    attention = 12 * config.n_layers * config.n_heads * config.d_head * context_length
-    return 6 * n_matmul_parameters(config) + attention
+    seen = build_model(config, "meta").keys_seen(context_length)
+    return 6 * n_matmul_parameters(config) + 12 * config.n_heads * config.d_head * seen
 
 
 def sharded_bytes(

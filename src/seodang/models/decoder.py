@@ -5,52 +5,43 @@ Shapes: B batch, T new tokens, S all tokens (cached ones too), D model width, V 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seodang.errors import FitError
 from seodang.models.attention import attention_mask
+from seodang.models.base import Model, table
 from seodang.models.cache import KVCache
 from seodang.models.config import ModelConfig
-from seodang.models.layers import Block, Dropout, compute_type
+from seodang.models.layers import Dropout, compute_type
 from seodang.models.positions import rotation
 
 
-class Decoder(nn.Module):
-    """A causal language model. A family supplies its blocks, its final norm and its initialisation."""
+class Decoder(Model):
+    """A causal Transformer. A family supplies its blocks, its final norm and its initialisation."""
+
+    kind = "causal"
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.embed = _table(config.vocab_size, config.d_model)
-        self.positions = None if config.rope else _table(config.context_length, config.d_model)
+        super().__init__(config)
+        self.positions = None if config.rope else table(config.context_length, config.d_model)
         self.dropout = Dropout(config.embedding_dropout)
         self.layers = nn.ModuleList(self.block(layer) for layer in range(config.n_layers))
         self.norm = self.final_norm()
-        self.head = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self.run_block: Callable[..., Tensor] | None = None  # set by training/activations.py, to keep less of each
+        self.head = self.own_head()
+        self.is_local = [layer in config.local_layers for layer in range(config.n_layers)]
 
-    def block(self, layer: int) -> Block:
-        """The family's block number `layer`."""
+    def block(self, layer: int) -> nn.Module:
+        """The family's block number `layer`: (x, mask, rotation, cache) → x."""
         raise NotImplementedError
 
     def final_norm(self) -> nn.Module:
         """The norm behind the last block."""
         raise NotImplementedError
 
-    def residual_std(self) -> float:
-        """Standard deviation of the projections that write into the residual stream."""
-        return self.config.init_std
-
-    @property
-    def output_weight(self) -> nn.Parameter:
-        """The matrix (V, D) that turns hidden states into logits; the embedding itself when they are tied."""
-        matrix = self.embed if self.head is None else self.head
-        assert isinstance(matrix.weight, nn.Parameter)
-        return matrix.weight
+    def embedded(self, ids: Tensor) -> Tensor:
+        """Token vectors (B, T, D), to which learned positions are added."""
+        return self.embed(ids)
 
     def forward(
         self,
@@ -68,6 +59,7 @@ class Decoder(nn.Module):
         mask (B, S): True for real tokens; S counts the cached tokens too.
         Raises FitError when a learned position lies beyond the context.
         """
+        config = self.config
         n_past = cache.length if cache is not None else 0
         n_new, n_all = ids.shape[1], n_past + ids.shape[1]
         if positions is None:
@@ -75,61 +67,25 @@ class Decoder(nn.Module):
                 positions = (mask.long().cumsum(1) - 1).clamp_(min=0)[:, n_past:]
             else:
                 positions = torch.arange(n_past, n_all, device=ids.device)
-        x = self.embed(ids)
-        turn = None
+        x = self.embedded(ids)
         if self.positions is not None:
-            if n_all > self.config.context_length and int(positions.max()) >= self.config.context_length:
+            if n_all > config.context_length and int(positions.max()) >= config.context_length:
                 raise FitError(
                     f"{n_all} tokens do not fit the model",
-                    f"it has learned positions for {self.config.context_length}",
+                    f"it has learned positions for {config.context_length}",
                     "shorten the text, or use a model with a longer context",
                 )
             x = x + self.positions(positions)
-        elif self.config.rope is not None:
-            turn = rotation(self.config.rope, self.config.d_head, self.config.context_length, positions)
         x = self.dropout(x)
-        drops = self.training and self.config.attention_dropout > 0
-        allowed = attention_mask(n_new, n_all, documents, mask, dtype=compute_type(x), device=x.device, dropout=drops)
-        for layer in self.layers:
-            inputs = (x, allowed, turn, cache)
+        drops = self.training and config.attention_dropout > 0
+        masks, turns = {}, {}
+        for local in set(self.is_local):
+            window, rope = (config.window, config.rope_local or config.rope) if local else (None, config.rope)
+            masks[local] = attention_mask(
+                n_new, n_all, documents, mask, dtype=compute_type(x), device=x.device, dropout=drops, window=window
+            )
+            turns[local] = None if rope is None else rotation(rope, config.d_head, config.context_length, positions)
+        for layer, local in zip(self.layers, self.is_local, strict=True):
+            inputs = (x, masks[local], turns[local], cache)
             x = layer(*inputs) if self.run_block is None else self.run_block(layer, *inputs)
         return self.norm(x)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Raw scores (…, V) of the next token from hidden states (…, D)."""
-        return F.linear(hidden, self.output_weight)
-
-    @torch.no_grad()
-    def init_weights(self, generator: torch.Generator | None = None, *, zero_residual: bool = False) -> None:
-        """Fresh weights as the family's paper says: N(0, init_std), biases 0, gains 1.
-
-        `zero_residual`: the projections that write into the residual stream are 0 instead, so that at first every
-        block adds nothing (Zhang et al. 2019, Fixup, sec. 3). The other weights are the same with it as without.
-        """
-        for name, parameter in self.named_parameters():
-            self._init_parameter(name, parameter, generator, zero_residual)
-
-    @torch.no_grad()
-    def fresh_weights(
-        self, generator: torch.Generator, *, zero_residual: bool = False
-    ) -> Iterator[tuple[str, Tensor]]:
-        """(name, value) of what `init_weights` would set, one after the other; the model may be on the meta device."""
-        for name, parameter in self.named_parameters():
-            value = torch.empty(parameter.shape, dtype=parameter.dtype)
-            self._init_parameter(name, value, generator, zero_residual)
-            yield name, value
-
-    def _init_parameter(
-        self, name: str, parameter: Tensor, generator: torch.Generator | None, zero_residual: bool
-    ) -> None:
-        if parameter.dim() >= 2:
-            into_residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
-            std = self.config.init_std if not into_residual else 0.0 if zero_residual else self.residual_std()
-            nn.init.normal_(parameter, std=std, generator=generator)
-        else:
-            nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
-
-
-def _table(rows: int, width: int) -> nn.Embedding:
-    # nn.Embedding(rows, width) draws normal numbers, which on the meta device first imports torch.compile: a second
-    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from seodang.errors import UsageError, suggest
+from seodang.models.base import Model
 from seodang.models.config import ModelConfig
-from seodang.models.decoder import Decoder
 from seodang.models.gpt import GPT1, GPT2
 from seodang.models.llama import Llama
 
-FAMILIES: dict[str, type[Decoder]] = {"gpt1": GPT1, "gpt2": GPT2, "llama": Llama}
+FAMILIES: dict[str, type[Model]] = {"gpt1": GPT1, "gpt2": GPT2, "llama": Llama}
 
 
-def build_model(config: ModelConfig, device: torch.device | str = "cpu") -> Decoder:
+def build_model(config: ModelConfig, device: torch.device | str = "cpu") -> Model:
     """The model of `config`, its weights unset: call `init_weights` or load some. "meta" takes no memory.
 
     Raises UsageError for an unknown family.
@@ -29,7 +29,7 @@ def build_model(config: ModelConfig, device: torch.device | str = "cpu") -> Deco
     return model if str(device) == "meta" else model.to_empty(device=device)
 
 
-def with_rows(model: Decoder, vocab_size: int) -> Decoder:
+def with_rows(model: Model, vocab_size: int) -> Model:
     """The same model with more rows of embeddings (and of the output matrix), for tokens added to its vocabulary.
 
     A new row is the mean of the old ones, so that at first a new token is about as probable as any other and no

@@ -1,4 +1,4 @@
-"""The parts every decoder is assembled from: one attention, two MLPs, two orders of block.
+"""The parts that models are assembled from: one attention, two MLPs, two orders of block.
 
 Shapes: B batch, T new tokens, S all tokens (cached ones too), D model width, H query heads, K key-value heads,
 d head width, F inner width of the MLP.
@@ -23,24 +23,41 @@ Rotation = tuple[Tensor, Tensor]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with grouped key-value heads, rotary positions and a cache, each optional.
+    """Multi-head self-attention with grouped key-value heads, rotary positions, a window and a cache, each optional.
 
     The projections are laid out as the family publishes them, q, k and v fused (GPT) or apart (LLaMA), so that
-    adapters made elsewhere fit module by module.
+    adapters made elsewhere fit module by module. bias and out_bias are the config's `attention_bias` when not given.
+    norm: what queries and keys go through, head by head, before they are turned (Qwen 3, Gemma 3).
     """
 
-    def __init__(self, config: ModelConfig, layer: int, *, fused: bool) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        layer: int,
+        *,
+        fused: bool,
+        bias: bool | None = None,
+        out_bias: bool | None = None,
+        causal: bool = True,
+        norm: type[nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         self.layer, self.n_heads, self.n_kv_heads = layer, config.n_heads, config.n_kv_heads
-        self.d_head, self.dropout, self.fused = config.d_head, config.attention_dropout, fused
+        self.d_head, self.dropout, self.fused, self.causal = config.d_head, config.attention_dropout, fused, causal
+        self.window = config.window if layer in config.local_layers else None
+        self.scale, self.softcap = config.query_scale, config.attention_softcap
+        bias = config.attention_bias if bias is None else bias
+        out_bias = config.attention_bias if out_bias is None else out_bias
         d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
         if fused:
-            self.qkv = nn.Linear(config.d_model, d_q + 2 * d_kv, bias=config.attention_bias)
+            self.qkv = nn.Linear(config.d_model, d_q + 2 * d_kv, bias=bias)
         else:
-            self.q = nn.Linear(config.d_model, d_q, bias=config.attention_bias)
-            self.k = nn.Linear(config.d_model, d_kv, bias=config.attention_bias)
-            self.v = nn.Linear(config.d_model, d_kv, bias=config.attention_bias)
-        self.out = nn.Linear(d_q, config.d_model, bias=config.attention_bias)
+            self.q = nn.Linear(config.d_model, d_q, bias=bias)
+            self.k = nn.Linear(config.d_model, d_kv, bias=bias)
+            self.v = nn.Linear(config.d_model, d_kv, bias=bias)
+        self.out = nn.Linear(d_q, config.d_model, bias=out_bias)
+        self.q_norm = None if norm is None else norm(config.d_head, eps=config.norm_eps)
+        self.k_norm = None if norm is None else norm(config.d_head, eps=config.norm_eps)
 
     def forward(
         self, x: Tensor, mask: Mask | None, rotation: Rotation | None = None, cache: KVCache | None = None
@@ -53,11 +70,14 @@ class Attention(nn.Module):
         else:
             q, k, v = self.q(x), self.k(x), self.v(x)
         q, k, v = (part.unflatten(-1, (-1, self.d_head)).transpose(1, 2) for part in (q, k, v))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        y = attend(q, k, v, mask, dropout, causal=self.causal, scale=self.scale, softcap=self.softcap)
         return self.out(y.transpose(1, 2).flatten(2))
 
 

@@ -74,10 +74,10 @@ def _yarn(frequencies: Tensor, rope: RoPE, d_head: int, original: int) -> tuple[
 
 
 def rotation(rope: RoPE, d_head: int, context_length: int, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin of the angles at `positions` (B, T) or (T,): two tensors (B or 1, 1, T, d), fp32."""
+    """cos and sin of the angles at `positions` (B, T) or (T,): two tensors (B or 1, 1, T, share · d), fp32."""
     adaptive = rope.scaling in ("dynamic", "longrope")
     length = int(positions.max()) + 1 if adaptive else 0
-    frequencies, factor = rotary_frequencies(rope, d_head, context_length, length)
+    frequencies, factor = rotary_frequencies(rope, int(d_head * rope.share), context_length, length)
     angles = positions.float()[..., None] * frequencies.to(positions.device)
     angles = torch.cat((angles, angles), dim=-1)
     angles = angles[:, None] if angles.dim() == 3 else angles[None, None]
@@ -85,6 +85,12 @@ def rotation(rope: RoPE, d_head: int, context_length: int, positions: Tensor) ->
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn x (B, H, T, d): numbers i and i + d/2 are a pair (the GPT-NeoX and Hugging Face layout)."""
+    """Turn x (B, H, T, d): numbers i and i + d/2 are a pair (the GPT-NeoX and Hugging Face layout).
+
+    Where cos and sin are narrower than d, the numbers behind them stay as they are.
+    """
+    if cos.shape[-1] < x.shape[-1]:
+        turned, rest = x.split((cos.shape[-1], x.shape[-1] - cos.shape[-1]), dim=-1)
+        return torch.cat((rotate(turned, cos, sin), rest), dim=-1)
     first, second = x.chunk(2, dim=-1)
     return x * cos.to(x.dtype) + torch.cat((-second, first), dim=-1) * sin.to(x.dtype)

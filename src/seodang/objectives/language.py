@@ -37,13 +37,14 @@ def linear_cross_entropy(
     weight: Tensor,
     targets: Tensor,
     *,
+    bias: Tensor | None = None,
     label_weights: Tensor | None = None,
     softcap: float | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Tensor:
-    """`cross_entropy(hidden @ weight.T, targets)` without ever holding all logits.
+    """`cross_entropy(hidden @ weight.T + bias, targets)` without ever holding all logits.
 
-    hidden (N, D), weight (V, D), targets (N,) → scalar in nats. Positions without a target are dropped first.
+    hidden (N, D), weight (V, D), bias (V,), targets (N,) → scalar in nats. Positions without a target are dropped.
     label_weights (N,): what each position's loss is multiplied by. softcap: logits z become softcap·tanh(z/softcap)
     (Gemma 2, sec. 2). The gradients are computed chunk by chunk in the forward pass, so no chunk is computed twice;
     peak memory is one chunk of `chunk_bytes` and the gradients themselves. Matrix products run in the autocast type,
@@ -56,8 +57,9 @@ def linear_cross_entropy(
         label_weights = None if label_weights is None else label_weights[chosen]
     if not torch.is_grad_enabled():  # autograd would still report the weight as one that needs a gradient
         hidden, weight = hidden.detach(), weight.detach()
+        bias = None if bias is None else bias.detach()
     rows = max(1, chunk_bytes // (weight.shape[0] * dtype.itemsize))
-    result = _LinearCrossEntropy.apply(hidden, weight, targets, label_weights, softcap, rows, dtype)
+    result = _LinearCrossEntropy.apply(hidden, weight, bias, targets, label_weights, softcap, rows, dtype)
     assert isinstance(result, Tensor)
     return result
 
@@ -68,31 +70,35 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
+        bias: Tensor | None,
         targets: Tensor,
         label_weights: Tensor | None,
         softcap: float | None,
         rows: int,
         dtype: torch.dtype,
     ) -> Tensor:
-        need_hidden, need_weight = ctx.needs_input_grad[:2]
+        need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         d_hidden = torch.empty_like(hidden) if need_hidden else None
         d_weight = torch.empty_like(weight) if need_weight else None
+        d_bias = torch.zeros_like(bias) if need_bias and bias is not None else None
         with torch.autocast(hidden.device.type, enabled=False):
             matrix = weight.to(dtype)
             for start in range(0, hidden.shape[0], rows):
                 part = slice(start, start + rows)
                 states = hidden[part].to(dtype)
-                logits = states @ matrix.T
+                logits = states @ matrix.T if bias is None else torch.addmm(bias.to(dtype), states, matrix.T)
                 scale = None if label_weights is None else label_weights[part]
-                total += _to_gradient(logits, targets[part], scale, softcap, need_hidden or need_weight)
+                total += _to_gradient(logits, targets[part], scale, softcap, any(ctx.needs_input_grad))
                 if d_hidden is not None:
                     d_hidden[part] = logits @ matrix
                 if d_weight is not None:
                     _add_product(d_weight, logits, states, first=start == 0)
+                if d_bias is not None:
+                    d_bias += logits.sum(dim=0, dtype=d_bias.dtype)
         if d_weight is not None and hidden.shape[0] == 0:
             d_weight.zero_()
-        ctx.gradients = d_hidden, d_weight
+        ctx.gradients = d_hidden, d_weight, d_bias
         return total
 
     @staticmethod
@@ -101,13 +107,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         # scaled in place and given away: the weight's gradient is often the largest tensor of a step
         if ctx.gradients is None:
             raise RuntimeError("linear_cross_entropy can be differentiated once: its gradients are scaled in place")
-        d_hidden, d_weight = ctx.gradients
+        scaled = [None if gradient is None else gradient.mul_(d_total) for gradient in ctx.gradients]
         ctx.gradients = None
-        return (
-            None if d_hidden is None else d_hidden.mul_(d_total),
-            None if d_weight is None else d_weight.mul_(d_total),
-            *(None,) * 5,
-        )
+        return (*scaled, *(None,) * 5)
 
 
 def _to_gradient(
@@ -185,6 +187,17 @@ def _add_product(total: Tensor, gradient: Tensor, states: Tensor, *, first: bool
             total[some] += product.to(total.dtype)  # converted first: torch adds unlike types five times slower
 
 
+def vocabulary_loss(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
+    """-Σ log P(target) in nats of hidden states (…, D) over the positions whose target (…) is not -100."""
+    chosen = targets != IGNORE
+    if not bool(chosen.all()):  # what a family puts before the output matrix is computed for these alone
+        hidden, targets = hidden[chosen], targets[chosen]
+    states, weight = model.to_output(hidden).flatten(0, -2), model.output_weight
+    return linear_cross_entropy(
+        states, weight, targets.flatten(), bias=model.output_bias, softcap=model.config.logit_softcap
+    )
+
+
 class LanguageModelling:
     """L1 over the targets of a batch; the same for pre-training and for instruction tuning, whose masks differ."""
 
@@ -194,5 +207,4 @@ class LanguageModelling:
 
     def __call__(self, model: Any, batch: Any) -> Loss:
         hidden = model(batch.ids, positions=batch.positions, documents=batch.documents)
-        total = linear_cross_entropy(hidden.flatten(0, -2), model.output_weight, batch.targets.flatten())
-        return Loss(language=Term(total, self.weights(batch)["language"]))
+        return Loss(language=Term(vocabulary_loss(model, hidden, batch.targets), self.weights(batch)["language"]))

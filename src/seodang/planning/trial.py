@@ -17,10 +17,10 @@ from torch import Tensor
 from seodang.data.batch import Batch
 from seodang.errors import SeodangError
 from seodang.files import atomic_folder, check_manifest, write_manifest
+from seodang.models.base import Model
 from seodang.models.cache import KVCache
 from seodang.models.config import ModelConfig
 from seodang.models.cost import n_parameters
-from seodang.models.decoder import Decoder
 from seodang.models.families import build_model
 from seodang.models.sizes import published
 from seodang.objectives.language import LanguageModelling
@@ -68,7 +68,7 @@ def _devices() -> list[torch.device]:
     return found
 
 
-def _fresh(config: ModelConfig, device: torch.device) -> Decoder:
+def _fresh(config: ModelConfig, device: torch.device) -> Model:
     model = build_model(config, "cpu")
     model.init_weights(torch.Generator().manual_seed(0))
     return model.to(device)

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from seodang.models.base import Model
 from seodang.models.config import ModelConfig
-from seodang.models.decoder import Decoder
 from seodang.planning.machine import cpp_compiler
 from seodang.recipes.plan import Machine, say
 from seodang.training.freeze import computing
@@ -35,7 +35,7 @@ def compiling_repays(model: ModelConfig, plan: dict[str, Any], machine: Machine)
     return machine.device.type == "cpu" and cpp_compiler() is not None and not drops
 
 
-def compiled(model: Decoder, shape: tuple[int, int], machine: Machine) -> Decoder:
+def compiled(model: Model, shape: tuple[int, int], machine: Machine) -> Model:
     """`model` with both its passes compiled, or as it is, with a remark, where no compiler works.
 
     What is compiled is a batch of `shape` (rows, tokens), the one that training will use: if a pass does not compile,

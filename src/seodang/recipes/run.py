@@ -23,7 +23,7 @@ from seodang.errors import SeodangError, UsageError
 from seodang.files import atomic_write
 from seodang.inference.decode import generate
 from seodang.inference.sampling import Settings
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 from seodang.models.families import build_model
 from seodang.models.sizes import SIZES
 from seodang.objectives.loss import Objective
@@ -158,7 +158,7 @@ def load_start(config: RunConfig, checkpoint: Path | None, **changes: Any) -> Lo
     return replace(loaded, model=with_dropout(loaded.model, config.dropout))
 
 
-def with_dropout(model: Decoder, probability: float | None) -> Decoder:
+def with_dropout(model: Model, probability: float | None) -> Model:
     """The same weights in a model with this dropout everywhere; None leaves it as it is."""
     if probability is None:
         return model
@@ -233,7 +233,7 @@ def run(config: RunConfig, prepared: Prepared, machine: Machine, checkpoint: Pat
     return RunResult(config.out, summary, facts=facts, speaks=speaks)
 
 
-def _memory_lines(config: RunConfig, model: Decoder, frozen: Sequence[str], machine: Machine) -> list[str]:
+def _memory_lines(config: RunConfig, model: Model, frozen: Sequence[str], machine: Machine) -> list[str]:
     """What is not trained, and options that change nothing here."""
     lines = []
     if frozen:
@@ -326,7 +326,7 @@ def _drawable(prompts: dict[str, list[int]], ranks: Ranks) -> dict[str, list[int
 
 
 def sampler(
-    model: Decoder, tokenizer: Tokenizer, prompts: dict[str, list[int]], seed: int, shared: torch.dtype | None = None
+    model: Model, tokenizer: Tokenizer, prompts: dict[str, list[int]], seed: int, shared: torch.dtype | None = None
 ) -> Callable[[], list[dict[str, Any]]] | None:
     """A function that continues the prompts (text → ids), greedily and at temperature 0.8, for samples.jsonl.
 

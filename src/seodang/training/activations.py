@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from seodang.models.attention import KERNELS
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 from seodang.objectives.loss import Loss, Objective
 
 Mode = Literal["none", "blocks", "selective"]
@@ -19,7 +19,7 @@ Mode = Literal["none", "blocks", "selective"]
 _MATMULS = ("mm", "addmm", "bmm", "baddbmm", "linear", "matmul")
 
 
-def checkpoint_activations(model: Decoder, mode: Mode) -> None:
+def checkpoint_activations(model: Model, mode: Mode) -> None:
     """Have `model` keep less for the backward pass. The gradients stay the same numbers, dropout's masks too.
 
     blocks: of every block its input alone; all else is computed again (Chen et al. 2016, sec. 4.1, with a block as

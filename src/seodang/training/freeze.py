@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from seodang.checkpoints.tensor_files import Tensors, write_file
 from seodang.errors import UsageError, suggest
 from seodang.files import require_free_space
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 
 FILE = "frozen.safetensors"
 
 
-def freeze(model: Decoder, patterns: str) -> list[str]:
+def freeze(model: Model, patterns: str) -> list[str]:
     """Stop training the parameters that `patterns` name; returns their names.
 
     patterns: separated by commas; each names a module or parameter by the beginning of its dotted name, with `*`
@@ -58,7 +58,7 @@ def _part_matches(pattern: str, part: str) -> bool:
     return pattern in ("*", part)
 
 
-def frozen_matrices(model: Decoder) -> int:
+def frozen_matrices(model: Model) -> int:
     """Frozen numbers that tokens are multiplied with: the 2 operations a token for their gradients are not made."""
     matrices = {model.output_weight, *(m.weight for m in model.layers.modules() if isinstance(m, nn.Linear))}
     return sum(matrix.numel() for matrix in matrices if not matrix.requires_grad)

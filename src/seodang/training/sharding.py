@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from seodang.checkpoints.sharded import MODEL, OPTIMIZER, load_shards, save_shards, stored
 from seodang.errors import UsageError
 from seodang.files import make_folder
+from seodang.models.base import Model
 from seodang.models.config import ModelConfig
-from seodang.models.decoder import Decoder
 from seodang.training.moments import local
 from seodang.training.parallel import Ranks
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 
-def shard_model(model: Decoder, ranks: Ranks, dtype: torch.dtype = torch.float32) -> None:
+def shard_model(model: Model, ranks: Ranks, dtype: torch.dtype = torch.float32) -> None:
     """Share `model`, on the meta device, out over `ranks`, in place. dtype: what its matrices are computed in.
 
     Weights, gradients and the sums of gradients stay float32. Gradients are added over the processes, never
@@ -81,7 +81,7 @@ def require_heads(config: ModelConfig, tensor_parallel: int) -> None:
             )
 
 
-def _share_matrices(model: Decoder, mesh: DeviceMesh) -> None:
+def _share_matrices(model: Model, mesh: DeviceMesh) -> None:
     """Deal the heads and the MLPs' inner numbers out: matrices into them by rows of the output, matrices out of them
     by columns of the input, so that each pair costs one sum over the processes (Shoeybi et al. 2019, sec. 3)."""
     from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module

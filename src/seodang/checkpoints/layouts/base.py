@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
 
 from seodang.errors import DataError, UsageError
 from seodang.models.config import ModelConfig
 
-_LAYER = re.compile(r"^layers\.(\d+)\.")
+_LAYER = re.compile(r"^((?:\w+\.)*layers)\.(\d+)\.")
+
+Change = Callable[[str, Tensor, ModelConfig], Tensor]
+"""(our name, value, config) → the value as the other side keeps it."""
+
+
+def _same(name: str, value: Tensor, config: ModelConfig) -> Tensor:
+    return value
 
 
 @dataclass(frozen=True)
@@ -22,40 +31,67 @@ class Layout:
     architecture: str
     """The class in `architectures` of config.json."""
     prefix: str
-    """What the names of the bare model get in front when it sits under a language-model head."""
+    """What the names of the bare model get in front when it sits under a head."""
     modules: Mapping[str, str]
-    """Our module → theirs, without prefix; a layer's module is named from within its layer."""
-    layers: str
-    """Where their layers live, as "h.{}"."""
-    transposed: frozenset[str]
-    """Our modules whose weight they keep as (in, out)."""
-    ignored: tuple[re.Pattern[str], ...]
-    """Buffers that older publications carry and that are not weights."""
+    """Our module → theirs, without prefix; a layer's module is named from within its layer, or, where the layers of an
+    encoder and a decoder differ, with the list in front: "encoder.layers.mlp.up". A parameter that has no module of its
+    own is named whole."""
+    layers: str | Mapping[str, str]
+    """Where their layers live, as "h.{}"; of several lists, by our name of the list."""
     to_config: Callable[[dict[str, Any]], ModelConfig]
     """config.json → ModelConfig. Raises DataError for what is not supported."""
     from_config: Callable[[ModelConfig], dict[str, Any]]
     """ModelConfig → config.json. Raises UsageError for what their model cannot express."""
+    transposed: frozenset[str] = frozenset()
+    """Our modules whose weight they keep as (in, out)."""
+    ignored: tuple[re.Pattern[str], ...] = ()
+    """Buffers that older publications carry and that are not weights."""
+    unprefixed: tuple[str, ...] = ("lm_head",)
+    """Beginnings of their names that never get the prefix."""
+    copies: Mapping[str, str] = field(default_factory=lambda: {"lm_head.weight": "embed.weight"})
+    """Their names, with prefix, that may be stored a second time → our parameter, which they must equal."""
+    incoming: Change = _same
+    """Their value, turned already, → ours, of the same shape: reordered rows, a scale that they fold in."""
+    outgoing: Change = _same
+    """The inverse of `incoming`."""
 
     def theirs(self, name: str) -> str:
         """Their name, with prefix, of our parameter `name`."""
-        module, _, kind = name.rpartition(".")
-        layer = _LAYER.match(module)
-        if layer:
-            inner = f"{self.layers.format(layer[1])}.{self.modules[module[layer.end() :]]}"
-        else:
-            inner = self.modules[module]
-        return f"{inner}.{kind}" if inner == "lm_head" else f"{self.prefix}{inner}.{kind}"
+        layer = _LAYER.match(name)
+        stem = "" if layer is None else self._place(layer[1]).format(layer[2]) + "."
+        inner = name if layer is None else name[layer.end() :]
+        found = stem + self._module(inner, layer[1] + "." if layer else "")
+        return found if found.startswith(self.unprefixed) else self.prefix + found
+
+    def _place(self, layers: str) -> str:
+        return self.layers if isinstance(self.layers, str) else self.layers[layers]
+
+    def _module(self, inner: str, layers: str) -> str:
+        module, _, kind = inner.rpartition(".")
+        for name in (layers + inner, inner):
+            if name in self.modules:
+                return self.modules[name]
+        return f"{self.modules.get(layers + module) or self.modules[module]}.{kind}"
 
     def is_transposed(self, name: str) -> bool:
         """Whether they keep our parameter `name` as (in, out)."""
         module, _, kind = name.rpartition(".")
         return kind == "weight" and _LAYER.sub("", module) in self.transposed
 
+    def to_theirs(self, name: str, value: Tensor, config: ModelConfig) -> Tensor:
+        """Our parameter as they keep it."""
+        value = self.outgoing(name, value, config)
+        return value.t() if self.is_transposed(name) else value
+
+    def to_ours(self, name: str, value: Tensor, config: ModelConfig) -> Tensor:
+        """What they keep, as our parameter `name`."""
+        return self.incoming(name, value.t() if self.is_transposed(name) else value, config)
+
     def canonical(self, key: str) -> str | None:
         """A key of a published file with its prefix put on if it was left out; None for an ignored buffer."""
         if any(pattern.search(key) for pattern in self.ignored):
             return None
-        if key.startswith((self.prefix, "lm_head.")):
+        if key.startswith((self.prefix, *self.unprefixed)):
             return key
         return self.prefix + key
 

@@ -1,11 +1,9 @@
-"""Models by name: the published sizes and small ones of ours."""
+"""Decoders by name: the published sizes and small ones of ours."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from seodang.errors import UsageError, suggest
 from seodang.models.config import ModelConfig, RoPE
 
 
@@ -44,7 +42,7 @@ _LLAMA32 = {
 }
 _SMOLLM2 = {"vocab_size": 49152, "context_length": 8192, "tied": True, "rope": RoPE(theta=100000.0)}
 
-SIZES: dict[str, ModelConfig] = {
+DECODERS: dict[str, ModelConfig] = {
     "gpt1": _gpt1(d_model=768, n_layers=12, n_heads=12),
     # Radford et al. 2019, table 2; the counts printed there (117M, 345M, 762M) are not those of the released models
     "gpt2": _gpt2(d_model=768, n_layers=12, n_heads=12).with_dropout(0.1),
@@ -80,10 +78,3 @@ SIZES: dict[str, ModelConfig] = {
         d_model=128, n_layers=4, n_heads=4, n_kv_heads=2, d_ff=384, vocab_size=8192, context_length=256, tied=True
     ),
 }
-
-
-def published(name: str, **changes: Any) -> ModelConfig:
-    """The config of that name with some fields changed. Raises UsageError with the nearest names."""
-    if name not in SIZES:
-        raise UsageError(f"unknown model {name!r}", "no published size has this name", suggest(name, SIZES))
-    return replace(SIZES[name], **changes)
