@@ -69,10 +69,12 @@ def test_rows_are_padded_on_either_side() -> None:
 
 def test_keys_that_no_query_of_a_block_sees_are_left_out() -> None:
     causal = attention_mask(300, 300, dtype=torch.float32, device=CPU)
-    assert isinstance(causal, QueryBlocks) and causal.spans == ((0, 128, 0, 128), (128, 256, 0, 256), (256, 300, 0, 300))
+    assert isinstance(causal, QueryBlocks)
+    assert causal.spans == ((0, 128, 0, 128), (128, 256, 0, 256), (256, 300, 0, 300))
     documents = (torch.arange(300) // 140)[None]
     within = attention_mask(300, 300, documents, dtype=torch.float32, device=CPU)
-    assert isinstance(within, QueryBlocks) and within.spans == ((0, 128, 0, 128), (128, 256, 0, 256), (256, 300, 128, 300))
+    assert isinstance(within, QueryBlocks)
+    assert within.spans == ((0, 128, 0, 128), (128, 256, 0, 256), (256, 300, 128, 300))
 
 
 def test_a_window_sees_its_last_keys_and_computes_no_others() -> None:
