@@ -20,6 +20,7 @@ class ByteTokenizer:
         self.name = name
         self.special_ids = {0, 1, 2, 3}
         self.end_of_text_id, self.pad_id, self.end_of_turn_id = 0, 1, 3
+        self.document_end_id: int | None = 0
         self.vocab_size = 260 + len(self.WORDS)
 
     def encode(self, text: str) -> list[int]:

@@ -98,8 +98,8 @@ def test_what_cannot_be_built(tmp_path: Path, tokenizer: ByteTokenizer, monkeypa
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 3})())
     with pytest.raises(FitError, match="no room"):
         build_shards(file, tokenizer, tmp_path / "out")
-    tokenizer.end_of_text_id = None  # type: ignore[assignment]
-    with pytest.raises(DataError, match="no end-of-text"):
+    tokenizer.document_end_id = None
+    with pytest.raises(DataError, match="no token that ends a document"):
         build_shards(file, tokenizer, tmp_path / "out")
 
 

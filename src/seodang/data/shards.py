@@ -2,7 +2,7 @@
 
 A shard folder holds `tokens.bin` (uint16 for vocabularies up to 65,536, else uint32), `documents.npy` (where each
 document begins, and the end), `document_bytes.npy` (UTF-8 bytes of each document), `token_bytes.npy` (bytes each id
-stands for) and `meta.json`. Every document ends with the tokenizer's end-of-text id.
+stands for) and `meta.json`. Every document ends with the tokenizer's `document_end_id`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Encoder(Protocol):
     @property
     def special_ids(self) -> set[int]: ...
     @property
-    def end_of_text_id(self) -> int | None: ...
+    def document_end_id(self) -> int | None: ...
     def encode_batch(self, texts: list[str]) -> list[list[int]]: ...
     def token_bytes(self, id: int) -> bytes: ...
     def fingerprint(self) -> str: ...
@@ -223,17 +223,17 @@ def build_shards(
     replaced, whole or not at all. Memory stays bounded whatever the size of files and documents; see
     `seodang.data.cuts` for how long documents are cut without changing their ids, and `seodang.text.bulk` for what
     encodes them where `encoder` is None. `progress` is called with the number of UTF-8 bytes done, `note` with remarks.
-    Raises DataError for what `read_documents` refuses and for a tokenizer without an end-of-text token.
+    Raises DataError for what `read_documents` refuses and for a tokenizer that has nothing to put between documents.
     """
     paths, out = expand(files), Path(out)
     fingerprint = _fingerprint(paths, tokenizer)
     if _holds(out, fingerprint):
         return TokenShards.open(out)
-    if tokenizer.end_of_text_id is None:
+    if tokenizer.document_end_id is None:
         raise DataError(
-            "the tokenizer has no end-of-text token",
-            "documents could not be told apart",
-            "train one with: seodang tokenizer train",
+            "the tokenizer has no token that ends a document",
+            "documents could not be told apart: it has no end of text, no eos and no sep",
+            "name its eos_token in tokenizer_config.json, or train one with: seodang tokenizer train",
         )
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 65_536 else np.uint32)
     # a guess from below (compressed files grow); a disk that fills up later still leaves nothing half-written
@@ -258,9 +258,9 @@ def _build(
     progress: Callable[[int], None] | None,
 ) -> None:
     table = _byte_table(tokenizer)
-    assert tokenizer.end_of_text_id is not None
+    assert tokenizer.document_end_id is not None
     with atomic_folder(out) as folder:
-        writer = _Writer(folder / "tokens.bin", dtype, tokenizer.end_of_text_id, table)
+        writer = _Writer(folder / "tokens.bin", dtype, tokenizer.document_end_id, table)
         with writer:
             for texts, ends in _batches(read_documents(paths), Cutter(tokenizer)):
                 writer.add(*encoder.encode(texts), texts, ends)
@@ -278,7 +278,7 @@ def _build(
             "n_bytes": writer.n_bytes,
             "bytes_ratio": writer.n_bytes / writer.table_bytes if writer.table_bytes else 1.0,
             "vocab_size": tokenizer.vocab_size,
-            "end_of_text_id": tokenizer.end_of_text_id,
+            "document_end_id": tokenizer.document_end_id,
             "tokenizer": tokenizer.fingerprint(),
             "encoded_by": encoder.name,
             "files": [str(path) for path in paths],
@@ -289,9 +289,9 @@ def _build(
 class _Writer:
     """Appends encoded pieces to the token file and keeps the bounds and sizes of the documents."""
 
-    def __init__(self, path: Path, dtype: np.dtype[Any], end_of_text: int, table: NDArray[np.int32]) -> None:
+    def __init__(self, path: Path, dtype: np.dtype[Any], document_end: int, table: NDArray[np.int32]) -> None:
         self.stream = open(path, "wb")  # noqa: SIM115  (closed by __exit__)
-        self.dtype, self.end_of_text, self.table = dtype, end_of_text, table
+        self.dtype, self.document_end, self.table = dtype, document_end, table
         self.starts, self.sizes = array("q", [0]), array("q")
         self.n_tokens = self.n_bytes = self.table_bytes = self.open_bytes = 0
 
@@ -308,7 +308,7 @@ class _Writer:
         self.table_bytes += int(self.table[ids].sum(dtype=np.int64))
         last = np.array(ends)
         after = np.cumsum(counts)
-        ids = np.insert(ids.astype(self.dtype), after[last], self.end_of_text)
+        ids = np.insert(ids.astype(self.dtype), after[last], self.document_end)
         self.stream.write(ids.tobytes())
         self.starts.frombytes((self.n_tokens + after[last] + np.arange(1, 1 + last.sum())).tobytes())
         self.n_tokens += len(ids)
@@ -338,7 +338,7 @@ def _batches(documents: Iterator[Document], cutter: Cutter) -> Iterator[tuple[li
 
 
 def _byte_table(tokenizer: Encoder) -> NDArray[np.int32]:
-    special = tokenizer.special_ids
+    special = tokenizer.special_ids | {tokenizer.document_end_id}
     sizes = [0 if i in special else len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)]
     return np.array(sizes, dtype=np.int32)
 

@@ -43,7 +43,8 @@ def _row(row: Row, tokenizer: Any, train: Train) -> dict[str, Any]:
         with located(row.where):
             ids, mask = render_with_mask(tokenizer, shown["messages"], train=train)
     else:
-        ids = [*tokenizer.encode(shown["text"]), tokenizer.end_of_text_id]
+        ids = tokenizer.encode(shown["text"])
+        ids += [] if tokenizer.document_end_id is None else [tokenizer.document_end_id]
         mask = [kind == "text" and i > 0 for i in range(len(ids))]
     shown.update(ids=list(ids), mask=[bool(m) for m in mask], parts=list(_parts(tokenizer, ids, mask)))
     return shown

@@ -16,20 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from seodang.errors import DataError
 from seodang.files import atomic_write
+from seodang.text.roles import ENCODER_ROLES, ROLES, Roles
 from seodang.text.rules import Spelling, prefix_of, without_prefix
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
 
-ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
-"""The special tokens that tokenizer_config.json names."""
 
-_MORE_ROLES = ("cls_token", "sep_token", "mask_token")
-_ENDS_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|end_of_turn|>", "<|eot|>")
-_ENDS_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
-
-
-class Tokenizer:
+class Tokenizer(Roles):
     """A vocabulary with its rules, special tokens and chat template. Safe to use from several threads."""
 
     def __init__(
@@ -158,7 +152,7 @@ class Tokenizer:
         added = {str(id): token.__getstate__() for id, token in sorted(self._added.items())}
         # transformers 4 wants a dictionary under extra_special_tokens and 5 a list; both read the older name
         config = {key: value for key, value in self._config.items() if key != "extra_special_tokens"}
-        named = {self._config_name(role) for role in (*ROLES, *_MORE_ROLES)}
+        named = {self._config_name(role) for role in (*ROLES, *ENCODER_ROLES)}
         config |= {
             "additional_special_tokens": [name for name in self._special if name not in named],
             "tokenizer_class": "PreTrainedTokenizerFast",  # reads tokenizer.json as it is, in version 4 and 5
@@ -228,6 +222,21 @@ class Tokenizer:
                 first, after_special = False, special is not None
             result.append(ids)
         return result
+
+    def encode_pair(self, a: str, b: str | None = None) -> tuple[list[int], list[int]]:
+        """The ids of one text or two, with the special tokens that this tokenizer's own rules put around them.
+
+        BERT: [CLS] a [SEP] b [SEP]. RoBERTa and BART: <s> a </s></s> b </s>. T5: a </s> b </s>. GPT: a b. Second come
+        the segments (token types) of the ids: 1 for `b` and its end where the family tells texts apart, 0 for all else.
+        Raises DataError for a lone surrogate.
+        """
+        try:
+            encoding = self._backend.encode(a, b, add_special_tokens=True)
+        except (UnicodeEncodeError, TypeError):
+            for text in (a, b or ""):
+                self.encode(text)  # names what is wrong
+            raise
+        return encoding.ids, encoding.type_ids
 
     def _encode(self, backend: Backend, text: str) -> list[int]:
         try:
@@ -319,47 +328,6 @@ class Tokenizer:
         """Ids of the tokens that stand for no text."""
         return set(self._special.values())
 
-    @property
-    def bos_id(self) -> int | None:
-        """Beginning of a text, where the vocabulary has one."""
-        return self._role("bos_token")
-
-    @property
-    def eos_id(self) -> int | None:
-        """What tokenizer_config.json calls eos: the end of a text, or of a turn in some chat models."""
-        return self._role("eos_token")
-
-    @property
-    def pad_id(self) -> int | None:
-        """Padding, where the vocabulary has one; never eos in the tokenizers we train."""
-        return self._role("pad_token")
-
-    @property
-    def unk_id(self) -> int | None:
-        """What unknown text becomes, where anything can be unknown."""
-        return self._role("unk_token")
-
-    @property
-    def add_bos(self) -> bool:
-        """Whether texts begin with bos by this tokenizer's own rules; `encode` leaves that to the caller."""
-        if self.bos_id is None:
-            return False
-        return self._backend.encode("a", add_special_tokens=True).ids[:1] == [self.bos_id]
-
-    @property
-    def end_of_turn_id(self) -> int | None:
-        """What ends an assistant's turn in the chat template: <|im_end|> and the like, or else eos."""
-        template = self.chat_template
-        for name in _ENDS_OF_TURN:
-            if name in self._special and (template is None or name in template):
-                return self._special[name]
-        return self.eos_id
-
-    @property
-    def end_of_text_id(self) -> int | None:
-        """What separates documents: <|endoftext|> and the like, or else eos."""
-        return next((self._special[name] for name in _ENDS_OF_TEXT if name in self._special), self.eos_id)
-
     def pipeline(self) -> dict[str, Any]:
         """What tokenizer.json holds: normalizer, pre_tokenizer, model, added_tokens …"""
         whole: dict[str, Any] = json.loads(self._backend.to_str())
@@ -369,29 +337,6 @@ class Tokenizer:
         """SHA-256 over tokenizer.json, the special tokens and the chat template; the same after save and load."""
         whole = self.pipeline()
         roles = {role: self._role(role) for role in ROLES}
+        roles |= {role: id for role in ENCODER_ROLES if (id := self._role(role)) is not None}
         text = json.dumps([whole, roles, self.chat_template], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-    @property
-    def special_tokens(self) -> dict[str, str]:
-        """bos_token, eos_token … as chat templates see them."""
-        return {role: self.token_of(id) for role in ROLES if (id := self._role(role)) is not None}
-
-    def _role(self, role: str) -> int | None:
-        name = self._config_name(role)
-        return None if name is None else self._backend.token_to_id(name)
-
-    def _config_name(self, role: str) -> str | None:
-        return _content(self._config.get(role))
-
-    def _named_specials(self) -> list[str]:
-        named: list[Any] = [self._config.get(role) for role in (*ROLES, *_MORE_ROLES)]
-        for key in ("additional_special_tokens", "extra_special_tokens"):
-            more = self._config.get(key) or []
-            named += list(more.values()) if isinstance(more, dict) else list(more)
-        return [name for name in map(_content, named) if name]
-
-
-def _content(token: Any) -> str | None:
-    """tokenizer_config.json writes a token as its text, or as {"content": text, …}."""
-    return token.get("content") if isinstance(token, dict) else token
