@@ -60,10 +60,31 @@ def test_train_writes_a_folder_that_loads(text: Path, tmp_path: Path, capsys: py
 def test_stats_compares_the_kinds(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tokenizer", "stats", "--data", str(text), "--vocab-size", "300", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {row["vocabulary"] for row in rows} == {"bpe", "bpe-word-end", "wordpiece", "word", "char"}
+    assert {row["vocabulary"] for row in rows} == {"bpe", "bpe-word-end", "wordpiece", "unigram", "word", "char"}
     total = {row["vocabulary"]: row for row in rows if row["script"] == "all"}
     assert total["word"]["bytes_per_token"] > total["char"]["bytes_per_token"]
     assert total["bpe"]["unknown_rate"] == 0 and total["bpe"]["lines"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "style", "special"),
+    [
+        (["--kind", "unigram", "--style", "t5"], "unigram", "t5", 103),
+        (["--for", "t5v11", "--kind", "bpe"], "bpe", "t5", 103),
+        (["--for", "electra"], "wordpiece", "bert", 5),
+        (["--style", "albert"], "unigram", "albert", 5),
+        (["--for", "llama"], "bpe", "gpt", 4),
+    ],
+)
+def test_train_in_the_style_of_a_family(
+    arguments: list[str], kind: str, style: str, special: int, text: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    data = ["--data", str(text), "--out", str(tmp_path / "o"), "--vocab-size", "400"]
+    assert main(["tokenizer", "train", *data, *arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["kind"], result["style"], len(result["special_tokens"])) == (kind, style, special)
+    assert len(Tokenizer.load(tmp_path / "o").special_ids) == special
 
 
 @pytest.mark.parametrize(
@@ -73,6 +94,7 @@ def test_stats_compares_the_kinds(text: Path, capsys: pytest.CaptureFixture[str]
         (["train", "--data", "none.txt", "--out", "o"], 3, "none.txt does not exist"),
         (["train", "--data", "cp949.txt", "--out", "o"], 3, "cp949.txt:2 is not UTF-8"),
         (["train", "--data", "text.txt", "--out", "o", "--vocab-size", "100"], 2, "256 bytes"),
+        (["train", "--data", "text.txt", "--out", "o", "--for", "bart5"], 2, "did you mean 'bart'"),
         (["train", "--data", "text.txt", "--out", "text.txt"], 2, "is a file"),
         (["train", "--data", "text.txt", "--out", "."], 1, "is in the way"),
         (["train", "--data", "text.txt", "--out", "o", "--max-ram", "lots"], 2, "--max-ram lots"),

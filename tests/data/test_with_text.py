@@ -13,8 +13,11 @@ from seodang.data.loader import SFTLoader
 from seodang.data.readers import read_rows
 from seodang.data.shards import build_shards
 from seodang.data.show import plain_lines, show
+from seodang.errors import DataError
 from seodang.text.chat import chatml, render
+from seodang.text.styles import StyleName
 from seodang.text.tokenizer import Tokenizer
+from seodang.text.train import train_tokenizer
 
 SPECIAL = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
 
@@ -49,6 +52,33 @@ def test_shards_give_the_text_back(tmp_path: Path, real: Tokenizer) -> None:
         ids = made.documents(i).tolist()
         assert ids[-1] == real.end_of_text_id and real.end_of_text_id not in ids[:-1]
         assert real.decode(ids[:-1]) == text
+
+
+@pytest.mark.parametrize(
+    ("style", "end"), [("bert", "[SEP]"), ("albert", "[SEP]"), ("roberta", "</s>"), ("t5", "</s>"), ("marian", "</s>")]
+)
+def test_every_style_of_vocabulary_builds_shards(style: StyleName, end: str, tmp_path: Path) -> None:
+    texts = ["the cat [SEP] </s> and the hat", "서당개 삼 년이면"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    tokenizer = train_tokenizer(texts * 4, vocab_size=500, style=style)
+    made = build_shards(tmp_path / "a.jsonl", tokenizer, tmp_path / "out")
+    for i, text in enumerate(texts):
+        assert made.documents(i).tolist() == [*tokenizer.encode(text), tokenizer.id_of(end)]
+    assert made.token_bytes[tokenizer.document_end_id] == 0
+
+
+def test_gpt1_s_documents_end_with_its_line_end(tmp_path: Path) -> None:
+    vocabulary = {token: id for id, token in enumerate(["<unk>", "a</w>", "b</w>", "\n</w>"])}
+    (tmp_path / "encoder_bpe_40000.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "vocab_40000.bpe").write_text("#version: 0.2\n")
+    (tmp_path / "a.txt").write_text("a b\nb a\n\n")
+    tokenizer = Tokenizer.load(tmp_path / "encoder_bpe_40000.json")
+    assert tokenizer.end_of_text_id is None
+    made = build_shards(tmp_path / "a.txt", tokenizer, tmp_path / "out")
+    assert made[0 : made.n_tokens].tolist() == [1, 2, 2, 1, 3]
+    (tmp_path / "encoder_bpe_40000.json").write_text(json.dumps(dict(list(vocabulary.items())[:3])))
+    with pytest.raises(DataError, match="no token that ends a document"):
+        build_shards(tmp_path / "a.txt", Tokenizer.load(tmp_path / "encoder_bpe_40000.json"), tmp_path / "none")
 
 
 def test_exactly_answers_and_their_ends_are_learned(tmp_path: Path, real: Tokenizer) -> None:

@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import tyro
 
 from seodang.cli.frame import dispatch, print_result, say
 from seodang.errors import SeodangError, UsageError
+from seodang.text.styles import STYLES, Kind, StyleName, style_of_family
 
 if TYPE_CHECKING:
     from seodang.text.reference_bpe import Merge
-
-Kind = Literal["bpe", "bpe-word-end", "wordpiece", "word", "char"]
-KINDS: tuple[Kind, ...] = ("bpe", "bpe-word-end", "wordpiece", "word", "char")
 
 _TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "vocab.json", "merges.txt"}
 _HELD_OUT = 10  # every tenth line
@@ -31,12 +31,18 @@ class TrainConfig:
     """Files, folders or globs: txt, jsonl, json, csv, tsv, parquet, also .gz or .zst."""
     out: Path
     """Folder to write; an older tokenizer in it is replaced."""
-    kind: Kind = "bpe"
-    """bpe: bytes, as GPT-2; bpe-word-end: characters with </w>, as GPT-1; wordpiece: as BERT; word; char."""
+    family: Annotated[str | None, tyro.conf.arg(name="for", metavar="FAMILY")] = None
+    """The vocabulary that a family of models uses: bert, t5, llama, transformer … names --kind and --style at once."""
+    kind: Kind | None = None
+    """bpe: bytes, as GPT-2; bpe-word-end: characters with </w>, as GPT-1; wordpiece: as BERT; unigram: as T5, with
+    bytes for what it lacks; word; char. Without it the style's own."""
+    style: StyleName | None = None
+    """Special tokens and what stands around texts: gpt (the default), bert (also ELECTRA), roberta (also BART), albert,
+    t5, marian (the original Transformer)."""
     vocab_size: int = 8000
     """Entries at most, special tokens included."""
     min_count: int = 2
-    """Pairs (words, for the kind word) that occur less often are not learned."""
+    """Pairs (words, for the kind word; pieces, for unigram) that occur less often are not learned."""
     nfc: bool = True
     """Compose characters first, so that a Hangul syllable written as jamo is the syllable."""
     lowercase: bool = False
@@ -79,7 +85,7 @@ class StatsConfig:
     tokenizer: tuple[Path, ...] = ()
     """Tokenizer folders or files to measure."""
     kinds: tuple[Kind, ...] = ()
-    """Kinds to learn and measure; all five when no --tokenizer is named."""
+    """Kinds to learn and measure; all six when no --tokenizer is named."""
     vocab_size: int = 8000
     """Entries of each vocabulary that is learned."""
     json: bool = False
@@ -111,6 +117,9 @@ def _train(config: TrainConfig) -> int:
 
     _check_out(config.out)
     max_ram = _bytes(config.max_ram)
+    of_family = style_of_family(config.family) if config.family else (None, None)
+    style: StyleName = config.style or of_family[1] or "gpt"
+    kind: Kind = config.kind or of_family[0] or STYLES[style].kind
     n_bytes = 0
 
     def texts() -> Iterator[str]:
@@ -122,7 +131,8 @@ def _train(config: TrainConfig) -> int:
     start = time.monotonic()
     tokenizer = train_tokenizer(
         texts(),
-        kind=config.kind,
+        kind=kind,
+        style=style,
         vocab_size=config.vocab_size,
         nfc=config.nfc,
         lowercase=config.lowercase,
@@ -136,16 +146,18 @@ def _train(config: TrainConfig) -> int:
         say(f"the text gave {tokenizer.vocab_size:,} of {config.vocab_size:,} entries; more text gives more")
     result = {
         "out": str(config.out),
-        "kind": config.kind,
+        "kind": kind,
+        "style": style,
         "vocab_size": tokenizer.vocab_size,
         "bytes": n_bytes,
         "seconds": round(seconds, 2),
         "special_tokens": {tokenizer.token_of(id): id for id in sorted(tokenizer.special_ids)},
         "fingerprint": tokenizer.fingerprint(),
     }
-    special = ", ".join(f"{name} {id}" for name, id in result["special_tokens"].items())  # type: ignore[attr-defined]
+    shown = [f"{name} {id}" for name, id in result["special_tokens"].items()]  # type: ignore[attr-defined]
+    special = ", ".join(shown if len(shown) <= 10 else [*shown[:5], "…", *shown[-2:]])
     lines = [
-        f"{config.out}: {config.kind}, {tokenizer.vocab_size:,} entries",
+        f"{config.out}: {kind} in the style {style}, {tokenizer.vocab_size:,} entries",
         f"learned from {n_bytes / 1e6:,.2f} MB in {seconds:.1f} s",
         f"special tokens: {special}",
     ]
@@ -256,7 +268,7 @@ def _stats(config: StatsConfig) -> int:
     from seodang.text.tokenizer import Tokenizer
     from seodang.text.train import train_tokenizer
 
-    kinds = config.kinds or (() if config.tokenizer else KINDS)
+    kinds = config.kinds or (() if config.tokenizer else get_args(Kind))
 
     def lines(held_out: bool | None) -> Iterator[str]:
         number = 0
@@ -279,7 +291,7 @@ def _stats(config: StatsConfig) -> int:
     for name in (*named, *kinds):
         if name not in named:
             say(f"learning {name}")
-        tokenizer = named.get(name) or train_tokenizer(lines(False), kind=name, vocab_size=config.vocab_size)  # type: ignore[arg-type]
+        tokenizer = named.get(name) or train_tokenizer(lines(False), kind=name, vocab_size=config.vocab_size)
         for usage in measure(tokenizer, lines(measured)).values():
             rows.append({"vocabulary": name, "vocab_size": tokenizer.vocab_size, **usage.as_dict()})
     print_result(rows, config.json, _table(rows))

@@ -1,4 +1,4 @@
-"""Texts → vocabulary: byte-level BPE, BPE with word ends, WordPiece, words, characters.
+"""Texts → vocabulary: byte-level BPE, BPE with word ends, WordPiece, unigram, words, characters.
 
 Words are counted first, in bounded memory; the merges are learned from the counts by the `tokenizers` library.
 Symbols are given to it in a fixed order, so that equal counts are decided the same way in every run (with its own
@@ -9,19 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from seodang.errors import DataError, UsageError, suggest
 from seodang.text.chat import chatml
 from seodang.text.counts import Source, count_words, pruned, texts_of
+from seodang.text.styles import Kind, Style, StyleName, frame, style_of
 from seodang.text.tokenizer import Tokenizer
+from seodang.text.unigram import BYTES, learn_unigram, unigram_backend, unigram_splitter
 
-Kind = Literal["bpe", "bpe-word-end", "wordpiece", "word", "char"]
-
-SPECIAL_TOKENS = ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")
-"""Ids 0, 1, 2, 3 of every vocabulary we learn; those that are not byte-level have `<|unk|>` as 4."""
-
-UNKNOWN = "<|unk|>"
 WORD_END = "</w>"
 
 _BYTES_PER_COUNTED_WORD = 800  # a table entry takes about 230, and stays ours while merges are learned
@@ -32,10 +28,10 @@ _MOST_SYMBOLS = 1_000_000
 
 def train_tokenizer(
     source: Source,
-    kind: Kind = "bpe",
+    kind: Kind | None = None,
     vocab_size: int = 8000,
     *,
-    special_tokens: Sequence[str] = SPECIAL_TOKENS,
+    style: StyleName = "gpt",
     nfc: bool = True,
     lowercase: bool = False,
     min_count: int = 2,
@@ -45,60 +41,73 @@ def train_tokenizer(
     """Learn a vocabulary of at most `vocab_size` entries (special tokens included) from texts, read once.
 
     source     texts (an iterator of str), or UTF-8 text files (Path, or an iterator of them)
-    kind       bpe: byte-level, as GPT-2; bpe-word-end: characters with `</w>`, as GPT-1; wordpiece: as BERT; word; char
+    kind       bpe: byte-level, as GPT-2; bpe-word-end: characters with `</w>`, as GPT-1; wordpiece: as BERT;
+               unigram: as T5, with byte fallback; word; char. None: what the style's families use
+    style      special tokens, their roles and what stands around texts: see `seodang.text.styles`
     nfc        compose characters (Hangul syllables above all) before anything else, in training and in use
-    min_count  pairs (for word and char: entries) that occur less often are not learned
+    min_count  pairs (for word and unigram: entries) that occur less often are not learned
     max_ram    bytes; when there are more distinct words than fit, the rarest are left out of the counts
-    The first special token ends texts (eos), the second pads. The default chat template is ChatML.
-    Raises UsageError for an unknown kind or too small a vocabulary, DataError when there is no text.
+    chat_template  for the style gpt, where ChatML is the default; other styles have none unless it is given
+    Unigram vocabularies take NFC too, not SentencePiece's NFKC, which would turn ㅋㅠ into 큐 and ½ into 1⁄2.
+    Raises UsageError for an unknown kind or style or too small a vocabulary, DataError when there is no text.
     """
+    rules = style_of(style)
+    kind = rules.kind if kind is None else kind
     if kind not in get_args(Kind):
         raise UsageError(f"unknown kind {kind!r} of vocabulary", "there is no such kind", suggest(kind, get_args(Kind)))
-    special = [*special_tokens, *([] if kind == "bpe" else [UNKNOWN])]
-    room = vocab_size - len(special)
-    need = 256 if kind == "bpe" else 2
+    special = rules.special(kind)
+    room = vocab_size - len(special) - len(rules.last)
+    need = {"bpe": 256, "unigram": 256 + 2}.get(kind, 2)
     if room < need:
         raise UsageError(
             f"a vocabulary of {vocab_size} is too small",
-            f"{len(special)} special tokens and {need} {'bytes' if kind == 'bpe' else 'symbols'} come first",
-            f"ask for {len(special) + need} or more with --vocab-size",
+            f"{vocab_size - room} special tokens and {need} {'bytes' if kind == 'bpe' else 'symbols'} come first",
+            f"ask for {vocab_size - room + need} or more with --vocab-size",
         )
     words = _words(source, kind, nfc=nfc, lowercase=lowercase, max_ram=max_ram)
-    build = {"bpe": _bpe, "bpe-word-end": _word_end, "wordpiece": _wordpiece, "word": _word, "char": _char}[kind]
-    backend = build(words, special, room, min_count)
-    backend.normalizer = _normalizer(nfc, lowercase)
-    backend.add_special_tokens(list(special))
-    config = {"bos_token": None, "eos_token": special_tokens[0], "pad_token": special_tokens[1]}
-    if kind != "bpe":
-        config["unk_token"] = UNKNOWN
-    return Tokenizer(backend, config=config, chat_template=chatml() if chat_template is None else chat_template)
+    normalizer = _normalizer(nfc, lowercase)
+    if kind == "unigram":
+        backend = _unigram(words, special, rules, room, min_count, normalizer)
+    else:
+        build = {"bpe": _bpe, "bpe-word-end": _word_end, "wordpiece": _wordpiece, "word": _word, "char": _char}[kind]
+        backend = build(words, special, rules.unknown, room, min_count)
+        if normalizer:
+            from tokenizers import normalizers
+
+            backend.normalizer = normalizers.Sequence(normalizer)
+    frame(backend, style, kind, [*special, *rules.last])
+    config = {role: name for role, name in rules.roles.items() if name is None or name in special}
+    template = chatml() if style == "gpt" and chat_template is None else chat_template
+    return Tokenizer(backend, config=config, chat_template=template)
 
 
 def _words(source: Source, kind: Kind, *, nfc: bool, lowercase: bool, max_ram: int) -> Counter[str]:
     """Pre-tokens and their counts."""
+    texts = texts_of(source)
+    if kind == "unigram":  # whose texts begin with a space
+        texts = (text if text[:1].isspace() else " " + text for text in texts)
     counts = count_words(
-        texts_of(source), max_words=max(1000, max_ram // _BYTES_PER_COUNTED_WORD), nfc=nfc, lowercase=lowercase
+        texts, max_words=max(1000, max_ram // _BYTES_PER_COUNTED_WORD), nfc=nfc, lowercase=lowercase
     )
     if not counts:
         raise DataError("there is no text to learn from", "the data is empty", "name files that hold text")
     if kind == "char":
         return counts
-    splitter = _pre_tokenizer(kind)
+    split = unigram_splitter() if kind == "unigram" else _pre_tokenizer(kind).pre_tokenize_str
     words: Counter[str] = Counter()
     while counts:  # emptied as we go: only one of the two tables is ever full
         text, count = counts.popitem()
-        for piece, _ in splitter.pre_tokenize_str(text):
+        for piece, _ in split(text):
             words[piece] += count
     if kind == "word":
         return words
     return pruned(words, max_ram * 5 // 8, lambda word: _BYTES_PER_WORD + _BYTES_PER_SYMBOL * len(word))
 
 
-def _normalizer(nfc: bool, lowercase: bool) -> Any:
+def _normalizer(nfc: bool, lowercase: bool) -> list[Any]:
     from tokenizers import normalizers
 
-    rules = [normalizers.NFC()] * nfc + [normalizers.Lowercase()] * lowercase
-    return normalizers.Sequence(rules) if rules else None
+    return [normalizers.NFC()] * nfc + [normalizers.Lowercase()] * lowercase
 
 
 def _pre_tokenizer(kind: Kind) -> Any:
@@ -111,9 +120,9 @@ def _pre_tokenizer(kind: Kind) -> Any:
     return pre_tokenizers.BertPreTokenizer()
 
 
-def _bpe(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
+def _bpe(words: Counter[str], special: list[str], unknown: str, room: int, min_count: int) -> Any:
     from tokenizers import Tokenizer as Backend
-    from tokenizers import decoders, models, pre_tokenizers, processors
+    from tokenizers import decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     entries, merges = learn_merges(words, list, alphabet, room, min_count)
@@ -122,11 +131,10 @@ def _bpe(words: Counter[str], special: list[str], room: int, min_count: int) -> 
     backend = Backend(models.BPE(vocab=_numbered([*special, *names]), merges=pairs))
     backend.pre_tokenizer = _pre_tokenizer("bpe")
     backend.decoder = decoders.ByteLevel()
-    backend.post_processor = processors.ByteLevel(trim_offsets=False)
     return backend
 
 
-def _word_end(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
+def _word_end(words: Counter[str], special: list[str], unknown: str, room: int, min_count: int) -> Any:
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models
 
@@ -135,7 +143,7 @@ def _word_end(words: Counter[str], special: list[str], room: int, min_count: int
     names = ["".join(entry) for entry in entries]
     pairs = [("".join(left), "".join(right)) for left, right in merges]
     model = models.BPE(
-        vocab=_numbered([*special, *names]), merges=pairs, unk_token=UNKNOWN, end_of_word_suffix=WORD_END
+        vocab=_numbered([*special, *names]), merges=pairs, unk_token=unknown, end_of_word_suffix=WORD_END
     )
     backend = Backend(model)
     backend.pre_tokenizer = _pre_tokenizer("bpe-word-end")
@@ -143,37 +151,49 @@ def _word_end(words: Counter[str], special: list[str], room: int, min_count: int
     return backend
 
 
-def _wordpiece(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
+def _wordpiece(words: Counter[str], special: list[str], unknown: str, room: int, min_count: int) -> Any:
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models
 
     alphabet = both_forms(words, lambda character: "##" + character, room)
     entries, _ = learn_merges(words, _wordpiece_symbols, alphabet, room, min_count)
     names = [entry[0] + "".join(symbol.removeprefix("##") for symbol in entry[1:]) for entry in entries]
-    model = models.WordPiece(_numbered([*special, *names]), unk_token=UNKNOWN, max_input_chars_per_word=100)
+    model = models.WordPiece(_numbered([*special, *names]), unk_token=unknown, max_input_chars_per_word=100)
     backend = Backend(model)
     backend.pre_tokenizer = _pre_tokenizer("wordpiece")
     backend.decoder = decoders.WordPiece(prefix="##", cleanup=False)
     return backend
 
 
-def _word(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
-    return _word_level(_most_frequent(words, room, min_count), special, "word")
+def _unigram(
+    words: Counter[str], special: list[str], rules: Style, room: int, min_count: int, normalizer: list[Any]
+) -> Any:
+    """Special tokens, bytes, and pieces by falling probability."""
+    taken = {*special, *rules.last, *BYTES}
+    learned = [(piece, score) for piece, score in learn_unigram(words, room - 256, min_count) if piece not in taken]
+    # never found in text, see `guard`; the least score keeps the penalty of what is unknown where it would be
+    least = min((score for _, score in learned), default=0.0)
+    pieces = [*((name, least) for name in (*special, *BYTES)), *learned]
+    return unigram_backend(pieces, special.index(rules.unknown), special, normalizers=normalizer)
 
 
-def _char(words: Counter[str], special: list[str], room: int, min_count: int) -> Any:
+def _word(words: Counter[str], special: list[str], unknown: str, room: int, min_count: int) -> Any:
+    return _word_level(_most_frequent(words, room, min_count), special, unknown, "word")
+
+
+def _char(words: Counter[str], special: list[str], unknown: str, room: int, min_count: int) -> Any:
     from tokenizers import decoders
 
-    backend = _word_level(sorted(_most_frequent(_characters(words), room, 1)), special, "char")
+    backend = _word_level(sorted(_most_frequent(_characters(words), room, 1)), special, unknown, "char")
     backend.decoder = decoders.Fuse()
     return backend
 
 
-def _word_level(entries: Iterable[str], special: list[str], kind: Kind) -> Any:
+def _word_level(entries: Iterable[str], special: list[str], unknown: str, kind: Kind) -> Any:
     from tokenizers import Tokenizer as Backend
     from tokenizers import models
 
-    backend = Backend(models.WordLevel(_numbered([*special, *entries]), unk_token=UNKNOWN))
+    backend = Backend(models.WordLevel(_numbered([*special, *entries]), unk_token=unknown))
     backend.pre_tokenizer = _pre_tokenizer(kind)
     return backend
 
