@@ -33,7 +33,9 @@ from seodang.training import trainer
 RESULT = "learned.json"
 
 
-def learn(model: str, data: list[Path], out: Path, minutes: float, seed: int, batch_tokens: int | None) -> dict[str, Any]:
+def learn(
+    model: str, data: list[Path], out: Path, minutes: float, seed: int, batch_tokens: int | None
+) -> dict[str, Any]:
     """Train one model and say what it knows."""
     folder = out / model
     if (folder / RESULT).is_file():
@@ -62,7 +64,7 @@ def learn(model: str, data: list[Path], out: Path, minutes: float, seed: int, ba
 
 
 def baseline(tokenizer: Any, data: list[Path]) -> dict[str, float]:
-    """Of a guesser who knows each token's frequency in the text: bits a byte, and the share of the most frequent one."""
+    """Of a guesser who knows how often each token occurs in the text: bits a byte, the share of the most frequent."""
     counts: Counter[int] = Counter()
     n_bytes = 0
     for document in read_documents(data):

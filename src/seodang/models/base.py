@@ -26,6 +26,9 @@ class Model(nn.Module):
     kind: ClassVar[Kind]
     """causal: predicts the next token; masked: sees both sides; seq2seq: encodes a source and decodes a target."""
 
+    recurrent: ClassVar[bool] = False
+    """Whether its memory is a state, which training carries from one window of a text to the next."""
+
     layers: nn.ModuleList
     head: nn.Linear | None
     """The output matrix where it is not the embedding; made by `own_head`, last, as the papers' codes do."""

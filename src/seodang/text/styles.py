@@ -97,12 +97,12 @@ STYLES: dict[StyleName, Style] = {
 and the recurrent encoder-decoders, and may as well have a unigram vocabulary."""
 
 _FAMILIES: dict[StyleName, str] = {
-    "gpt": "gpt1 gpt2 gpt3 neox llama qwen2 qwen3 gemma2 gemma3 mistral rnn lstm gru",
+    "gpt": "gpt1 gpt2 gpt3 gptneox llama qwen2 qwen3 gemma2 gemma3 mistral rnn lstm gru",
     "bert": "bert electra",
     "roberta": "roberta bart",
     "albert": "albert",
     "t5": "t5 t5v11",
-    "marian": "transformer seq2seq",
+    "marian": "transformer seq2seq seq2seq-bahdanau seq2seq-luong",
 }
 
 FAMILIES: dict[str, StyleName] = {family: style for style, names in _FAMILIES.items() for family in names.split()}
