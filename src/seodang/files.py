@@ -47,23 +47,27 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def atomic_write(path: Path | str, data: bytes | str) -> None:
-    """Write a whole file or nothing: into a temporary neighbour, fsync, rename over `path`."""
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[Path]:
+    """A temporary neighbour of `path` to write; it becomes `path` when the block ends well and vanishes otherwise."""
     path = Path(path)
     make_folder(path.parent)
-    payload = data.encode("utf-8") if isinstance(data, str) else data
     temporary = path.parent / f"{_TEMPORARY}{os.getpid()}-{path.name}"
     try:
-        with open(temporary, "wb") as stream:
-            stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield temporary
+        fsync_path(temporary)
         os.replace(temporary, path)
         fsync_path(path.parent)
     except OSError as error:
         raise disk_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path | str, data: bytes | str) -> None:
+    """Write a whole file or nothing: into a temporary neighbour, fsync, rename over `path`."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "chat": "talk with a model in the terminal",
     "suggest": "the most probable continuations, as a search box shows them",
     "score": "the probability of a text, token by token; perplexity and bits per byte",
+    "export": "write a model as a GGUF file for llama.cpp, or as a Hugging Face folder",
     "verify": "check that a model folder is whole, finite and gives the logits it should",
     "resume": "continue an interrupted run",
     "report": "a one-file HTML report of a run",

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from seodang.text.pieces import GPT2_SPLIT, SMOLLM_SPLITS
+from seodang.text.pieces import GPT2_SPLIT, SMOLLM_SPLITS, split_patterns
 from seodang.text.rules import bytes_of_characters, flatten
 
 if TYPE_CHECKING:
@@ -190,11 +190,10 @@ def _byte_level(pipeline: dict[str, Any], tokenizer: Tokenizer) -> bool:
     odd = ("lstrip", "rstrip", "single_word", "normalized")
     if any(token[flag] for token in pipeline["added_tokens"] for flag in odd):
         return False
-    *splits, last = rules
-    if last["type"] != "ByteLevel" or last.get("add_prefix_space"):
+    patterns, last = split_patterns(rules), rules[-1]
+    if patterns is None or last.get("add_prefix_space"):
         return False
     by_itself = bool(last.get("use_regex", True))
-    patterns = tuple([_pattern(rule) for rule in splits] + [GPT2_SPLIT] * by_itself)
     unknown = tokenizer.vocab_size
     if patterns == SMOLLM_SPLITS and not (pipeline["added_tokens"] or normal):
         pipeline["added_tokens"] = _digits(tokenizer, unknown)
@@ -203,20 +202,11 @@ def _byte_level(pipeline: dict[str, Any], tokenizer: Tokenizer) -> bool:
         pipeline["added_tokens"] += [_uncut(chr(code), unknown) for block in _NEW_COMPOSITIONS for code in block]
     if patterns == (GPT2_SPLIT,):
         pipeline["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
-    elif not patterns or None in patterns or by_itself:
+    elif not patterns or by_itself:
         return False
     missing = [character for character in bytes_of_characters() if character not in model["vocab"]]
     model["vocab"] |= {character: id for id, character in enumerate(missing, unknown + 1)}
     return True
-
-
-def _pattern(rule: dict[str, Any]) -> str | None:
-    """The regular expression whose matches a rule makes pieces of their own; None for any other rule."""
-    if rule["type"] == "Digits" and rule.get("individual_digits"):
-        return r"\p{N}"
-    if rule["type"] == "Split" and rule["behavior"] == "Isolated" and not rule.get("invert"):
-        return str(rule["pattern"].get("Regex")) if "Regex" in rule["pattern"] else None
-    return None
 
 
 def _digits(tokenizer: Tokenizer, unknown: int) -> list[dict[str, Any]]:

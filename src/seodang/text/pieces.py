@@ -55,6 +55,7 @@ def byte_level_backend(
     pre: str,
     special: Mapping[str, int],
     add_prefix_space: bool,
+    nfc: bool | None = None,
 ) -> Any:
     """See `Tokenizer.from_bpe`. `pre` is one of tokenizer.ggml.pre's names."""
     from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
@@ -75,13 +76,44 @@ def byte_level_backend(
     last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([*splits, last])
     backend.decoder = decoders.ByteLevel()
-    rules: list[Any] = [normalizers.NFC()] if pre in _NFC else []
+    rules: list[Any] = [normalizers.NFC()] if (pre in _NFC if nfc is None else nfc) else []
     if add_prefix_space:
         rules.append(normalizers.Prepend(" "))
     if rules:
         backend.normalizer = normalizers.Sequence(rules)
     _declare(backend, tokens, types, special)
     return backend
+
+
+def split_patterns(rules: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    """The regular expressions by which a byte-level pre-tokenizer cuts text into words, one after the other.
+
+    None for a pre-tokenizer that does anything else.
+    """
+    if not rules or rules[-1]["type"] != "ByteLevel":
+        return None
+    *splits, last = rules
+    found = [_pattern(rule) for rule in splits] + [GPT2_SPLIT] * bool(last.get("use_regex", True))
+    return None if None in found else tuple(pattern for pattern in found if pattern is not None)
+
+
+def _pattern(rule: Mapping[str, Any]) -> str | None:
+    """The regular expression whose matches a rule makes words of their own; None for any other rule."""
+    if rule["type"] == "Digits" and rule.get("individual_digits"):
+        return r"\p{N}"
+    if rule["type"] == "Split" and rule["behavior"] == "Isolated" and not rule.get("invert"):
+        return rule["pattern"].get("Regex")
+    return None
+
+
+def pre_tokenizer_name(patterns: tuple[str, ...], whole_words_first: bool, nfc: bool) -> str | None:
+    """The name in tokenizer.ggml.pre that stands for these rules, one that says `nfc` too where there is one."""
+    names = [
+        name
+        for name in (*_SPLITS, *_ALIASES)
+        if name and _SPLITS[_ALIASES.get(name, name)] == patterns and (name in _WHOLE_WORDS_FIRST) == whole_words_first
+    ]
+    return next((name for name in names if (name in _NFC) == nfc), names[0] if names else None)
 
 
 def sentencepiece_types(tokens: Sequence[str]) -> tuple[list[str], list[int]]:
@@ -119,7 +151,7 @@ def sentencepiece_backend(
     plain = {name: id for name, id in vocabulary.items() if types[id] in (1, USER_DEFINED)}
     model = models.BPE(
         vocab=vocabulary,
-        merges=_merges_of(plain, scores),
+        merges=merges_by_score(plain, scores),
         unk_token=None if unk_id is None else names[unk_id],
         fuse_unk=True,
         byte_fallback=any(kind == BYTE for kind in types),
@@ -136,7 +168,7 @@ def sentencepiece_backend(
     return backend
 
 
-def _merges_of(vocabulary: Mapping[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
+def merges_by_score(vocabulary: Mapping[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
     """Every (left, right) whose join is a piece, best score first; of one piece, the shorter left first."""
     ranked = []
     for piece, id in vocabulary.items():

@@ -75,6 +75,7 @@ class Tokenizer(Roles):
         unk_id: int | None = None,
         add_bos: bool = False,
         add_prefix_space: bool = False,
+        nfc: bool | None = None,
         chat_template: str | None = None,
     ) -> Tokenizer:
         """Byte-level BPE from its tables, as GGUF stores them.
@@ -83,10 +84,11 @@ class Tokenizer(Roles):
         types   GGUF's token types: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
         pre     name of the pre-tokenizer (tokenizer.ggml.pre). Raises DataError for one that is not known.
         special further special tokens: text → id.
+        nfc     compose text first; None: as `pre` does.
         """
         from seodang.text.pieces import byte_level_backend
 
-        backend = byte_level_backend(tokens, merges, types, pre, special or {}, add_prefix_space)
+        backend = byte_level_backend(tokens, merges, types, pre, special or {}, add_prefix_space, nfc)
         ids = {"bos_token": bos_id, "eos_token": eos_id, "pad_token": pad_id, "unk_token": unk_id}
         return cls._from_tables(backend, tokens, ids, add_bos, chat_template)
 

@@ -1,0 +1,197 @@
+"""The two-way table between our families and GGUF's architectures: names of tensors, settings, order of rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from seodang.checkpoints.gguf.metadata import Metadata
+from seodang.checkpoints.gguf.rope import rope_of, rope_settings
+from seodang.checkpoints.layouts.base import cannot_express
+from seodang.checkpoints.rotary import halves_from_pairs, pairs_from_halves
+from seodang.errors import DataError, UsageError
+from seodang.models.config import ModelConfig
+
+_THEIR_LAYER = re.compile(r"^blk\.(\d+)\.")
+_OUR_LAYER = re.compile(r"^layers\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One `general.architecture` of GGUF and the family of ours that it is."""
+
+    name: str
+    family: str
+    modules: Mapping[str, str]
+    """Our module → theirs; a layer's module is named from within its layer."""
+    to_config: Callable[[Metadata], dict[str, Any]]
+    """Settings of a ModelConfig beside those that all architectures state. Raises DataError for what is unsupported."""
+    from_config: Callable[[ModelConfig], dict[str, Any]]
+    """Its inverse, keys without the architecture in front. Raises UsageError for what GGUF cannot state."""
+    paired: frozenset[str] = frozenset()
+    """Our modules whose rows llama.cpp turns in neighbouring pairs."""
+
+    def theirs(self, name: str) -> str:
+        """Their name of our parameter."""
+        module, _, kind = name.rpartition(".")
+        layer = _OUR_LAYER.match(module)
+        inner = self.modules[module[layer.end() :] if layer else module]
+        return f"blk.{layer[1]}.{inner}.{kind}" if layer else f"{inner}.{kind}"
+
+    def ours(self, name: str) -> str | None:
+        """Our name of their tensor; None where there is no such part."""
+        layer = _THEIR_LAYER.match(name)
+        module, _, kind = (name[layer.end() :] if layer else name).rpartition(".")
+        found = next((ours for ours, theirs in self.modules.items() if theirs == module), None)
+        return found and (f"layers.{layer[1]}.{found}.{kind}" if layer else f"{found}.{kind}")
+
+    def incoming(self, name: str, value: Tensor, config: ModelConfig) -> Tensor:
+        """The value of our parameter `name` from the file's."""
+        heads = self._pairs(name, config)
+        return halves_from_pairs(value, heads) if heads else value
+
+    def outgoing(self, name: str, value: Tensor, config: ModelConfig) -> Tensor:
+        """Inverse of `incoming`."""
+        heads = self._pairs(name, config)
+        return pairs_from_halves(value, heads) if heads else value
+
+    def _pairs(self, name: str, config: ModelConfig) -> int:
+        """How many heads of neighbouring pairs the file keeps of our parameter; 0 where its rows are as ours."""
+        module = _OUR_LAYER.sub("", name).rpartition(".")[0]
+        if module not in self.paired:
+            return 0
+        return config.n_heads if module == "attention.q" else config.n_kv_heads
+
+    def config(self, file: Metadata) -> ModelConfig:
+        """The sizes of the model in a file. Raises DataError for a key that is missing or unsupported."""
+        return ModelConfig(
+            family=self.family,
+            vocab_size=file.rows,
+            context_length=file.number("context_length"),
+            d_model=file.number("embedding_length"),
+            n_layers=file.number("block_count"),
+            n_heads=file.number("attention.head_count"),
+            d_ff=file.number("feed_forward_length"),
+            tied=file.tied,
+            **self.to_config(file),
+        )
+
+    def settings(self, config: ModelConfig) -> dict[str, Any]:
+        """Inverse of `config`. Raises UsageError for what GGUF cannot state."""
+        keys = {
+            "vocab_size": config.vocab_size,
+            "context_length": config.context_length,
+            "embedding_length": config.d_model,
+            "block_count": config.n_layers,
+            "feed_forward_length": config.d_ff,
+            "attention.head_count": config.n_heads,
+            "attention.head_count_kv": config.n_kv_heads,
+            "attention.key_length": config.d_head,
+            "attention.value_length": config.d_head,
+            **self.from_config(config),
+        }
+        return {f"{self.name}.{key}": value for key, value in keys.items()}
+
+
+def _gpt2_config(file: Metadata) -> dict[str, Any]:
+    return {"norm_eps": file.decimal("attention.layer_norm_epsilon", 1e-5), "activation": "gelu_tanh"}
+
+
+def _gpt2_settings(config: ModelConfig) -> dict[str, Any]:
+    _require_activation(config, "gelu_tanh")
+    return {"attention.layer_norm_epsilon": config.norm_eps}
+
+
+def _llama_config(file: Metadata) -> dict[str, Any]:
+    n_heads, context_length = file.number("attention.head_count"), file.number("context_length")
+    if file.number("expert_count", default=0):
+        raise DataError(f"{file.origin} is a mixture of experts", "this package has none", "use a dense model")
+    window = file.number("attention.sliding_window", default=0)
+    if 0 < window < context_length:
+        raise DataError(f"{file.origin} has sliding-window attention", "not supported", "use another model")
+    d_head = file.number("attention.key_length", default=file.number("embedding_length") // n_heads)
+    if file.number("rope.dimension_count", default=d_head) != d_head:
+        raise DataError(f"{file.origin} rotates a part of each head", "whole heads only", "use another model")
+    return {
+        "n_kv_heads": file.number("attention.head_count_kv", default=n_heads),
+        "d_head": d_head,
+        "activation": "silu",
+        "norm_eps": file.decimal("attention.layer_norm_rms_epsilon", 1e-5),
+        "attention_bias": "blk.0.attn_q.bias" in file.shapes,
+        "mlp_bias": "blk.0.ffn_up.bias" in file.shapes,
+        "rope": rope_of(file, d_head, context_length),
+    }
+
+
+def _llama_settings(config: ModelConfig) -> dict[str, Any]:
+    _require_activation(config, "silu")
+    return {"attention.layer_norm_rms_epsilon": config.norm_eps, **rope_settings(config)}
+
+
+def _require_activation(config: ModelConfig, activation: str) -> None:
+    if config.activation != activation:
+        raise cannot_express("GGUF", f"activation {config.activation!r}", f"llama.cpp computes {activation!r}")
+
+
+_SHARED = {
+    "embed": "token_embd",
+    "norm": "output_norm",
+    "head": "output",
+    "attention_norm": "attn_norm",
+    "attention.out": "attn_output",
+    "mlp_norm": "ffn_norm",
+    "mlp.up": "ffn_up",
+    "mlp.down": "ffn_down",
+}
+_LLAMA_MODULES = _SHARED | {
+    "attention.q": "attn_q",
+    "attention.k": "attn_k",
+    "attention.v": "attn_v",
+    "mlp.gate": "ffn_gate",
+}
+
+ARCHITECTURES: tuple[Architecture, ...] = (
+    Architecture(
+        name="gpt2",
+        family="gpt2",
+        modules=_SHARED | {"positions": "position_embd", "attention.qkv": "attn_qkv"},
+        to_config=_gpt2_config,
+        from_config=_gpt2_settings,
+    ),
+    Architecture(
+        name="llama",
+        family="llama",
+        modules=_LLAMA_MODULES,
+        to_config=_llama_config,
+        from_config=_llama_settings,
+        paired=frozenset({"attention.q", "attention.k"}),
+    ),
+)
+
+
+def architecture_of_file(file: Metadata) -> Architecture:
+    """The entry for an opened file. Raises DataError naming the supported ones."""
+    for entry in ARCHITECTURES:
+        if entry.name == file.architecture:
+            return entry
+    raise DataError(
+        f"{file.origin} holds a model of architecture {file.architecture!r}",
+        "this package does not read it",
+        "supported: " + ", ".join(entry.name for entry in ARCHITECTURES),
+    )
+
+
+def architecture_of_family(family: str) -> Architecture:
+    """The entry for one of our families. Raises UsageError for a family that GGUF has no form for."""
+    for entry in ARCHITECTURES:
+        if entry.family == family:
+            return entry
+    raise UsageError(
+        f"models of the family {family!r} cannot be written as GGUF",
+        "llama.cpp has no such architecture",
+        "use one of " + ", ".join(entry.family for entry in ARCHITECTURES),
+    )
