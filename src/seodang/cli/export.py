@@ -53,11 +53,13 @@ def _lines(result: dict[str, object]) -> list[str]:
     kinds, same = result["kinds"], result["agreement"]
     assert isinstance(kinds, dict) and isinstance(same, dict)
     stored = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    return [
+    lines = [
         f"{result['path']}: {_megabytes(result['n_bytes'])}, {result['n_parameters']:,} parameters ({stored})",
         f"largest difference of a weight: {result['largest_difference']:.3g} in {result['largest_in']}",
-        f"greedy choice the same at {same['same']} of {same['tokens']} tokens behind {same['prompts']} prompts",
     ]
+    if same["prompts"]:
+        lines.append(f"greedy choice the same at {same['same']} of {same['tokens']} tokens of {same['prompts']} texts")
+    return lines
 
 
 def _megabytes(n_bytes: object) -> str:

@@ -17,7 +17,7 @@ from seodang.checkpoints.weights import DTYPES
 from seodang.errors import UsageError, suggest
 from seodang.inference.decode import generate
 from seodang.inference.sampling import Settings
-from seodang.models.decoder import Decoder
+from seodang.models.base import Model
 
 PROMPTS = ("Once upon a time", "The capital of France is", "옛날 어느 마을에", "안녕하세요. 오늘은")
 NEW_TOKENS = 16
@@ -79,7 +79,12 @@ def _load(model: str | Path, out: Path) -> Loaded:
 
 
 def greedy(loaded: Loaded) -> Texts:
-    """The model's greedy continuations of a few prompts, in English and Korean; of some ids without a tokenizer."""
+    """The model's greedy continuations of a few prompts, in English and Korean; of some ids without a tokenizer.
+
+    None of a model that continues no texts.
+    """
+    if loaded.model.kind != "causal":
+        return []
     config, tokenizer = loaded.model.config, loaded.tokenizer
     if tokenizer is None:
         prompts = [[(7 * row + 3 * place) % config.vocab_size for place in range(4)] for row in range(len(PROMPTS))]
@@ -93,7 +98,7 @@ def greedy(loaded: Loaded) -> Texts:
 
 
 @torch.inference_mode()
-def agreement(model: Decoder, texts: Texts) -> dict[str, int]:
+def agreement(model: Model, texts: Texts) -> dict[str, int]:
     """On how many tokens of the continuations `model` would have chosen the same, having read the same before it."""
     same = 0
     for prompt, tokens in texts:

@@ -20,8 +20,8 @@ from seodang.checkpoints.layouts.base import cannot_express
 from seodang.checkpoints.weights import check_finite
 from seodang.errors import DataError, SeodangError, UsageError, suggest
 from seodang.files import atomic_file, require_free_space
+from seodang.models.base import Model
 from seodang.models.config import ModelConfig
-from seodang.models.decoder import Decoder
 from seodang.models.positions import rotary_frequencies
 from seodang.text.tokenizer import Tokenizer
 
@@ -60,7 +60,7 @@ class _Plan:
 
 
 def write_gguf(
-    path: Path | str, model: Decoder, tokenizer: Tokenizer | None, kind: str = "f16", *, name: str | None = None
+    path: Path | str, model: Model, tokenizer: Tokenizer | None, kind: str = "f16", *, name: str | None = None
 ) -> Written:
     """Write `model` as one GGUF file, which llama.cpp and this package read; an older file is replaced.
 
@@ -108,7 +108,7 @@ def write_gguf(
     )
 
 
-def _without_repeated_head(model: Decoder) -> tuple[ModelConfig, dict[str, Tensor]]:
+def _without_repeated_head(model: Model) -> tuple[ModelConfig, dict[str, Tensor]]:
     """The config and weights; an output matrix that repeats the embedding is left out, as readers take it for tied."""
     state = {name: value.detach() for name, value in model.state_dict().items()}
     if "head.weight" in state and torch.equal(state["head.weight"], state["embed.weight"]):
