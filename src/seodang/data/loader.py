@@ -148,14 +148,14 @@ class PretrainLoader(StepLoader):
             rank=rank,
             world_size=world_size,
         )
-        _require_tokens(shards)
+        require_tokens(shards)
         self.shards, self.document_mask = shards, document_mask
         self.n_windows = -(-(shards.n_tokens - 1) // context_length)
         self._order: tuple[int, Ints] | None = None
 
     @property
     def fingerprint(self) -> str:
-        return _digest(
+        return digest(
             "pretrain", self.shards.fingerprint, self.context_length, self.rows_per_step, self.seed, self.document_mask
         )
 
@@ -204,12 +204,12 @@ class SFTLoader(StepLoader):
         _require_fitting(examples, context_length)
         self.examples, self.pad_id = examples, pad_id
         self._lengths = np.array([len(example.ids) - 1 for example in examples], dtype=np.int64)
-        self._data = _digest(*(f"{hash_ids(e.ids)}:{hash_ids(e.mask)}" for e in examples))
+        self._data = digest(*(f"{hash_ids(e.ids)}:{hash_ids(e.mask)}" for e in examples))
         self._packed: dict[int, list[list[int]]] = {}
 
     @property
     def fingerprint(self) -> str:
-        return _digest("sft", self._data, self.context_length, self.rows_per_step, self.seed)
+        return digest("sft", self._data, self.context_length, self.rows_per_step, self.seed)
 
     def rows_in_epoch(self, epoch: int) -> int:
         return len(self._rows(epoch))
@@ -244,7 +244,7 @@ def evaluation_batches(
 
     `max_tokens` takes windows spread evenly over the stream, about so many tokens.
     """
-    _require_tokens(shards)
+    require_tokens(shards)
     starts = list(range(0, shards.n_tokens - 1, context_length))
     if max_tokens is not None and len(starts) * context_length > max_tokens:
         count = max(1, max_tokens // context_length)
@@ -282,11 +282,13 @@ def hash_ids(values: NDArray[Any]) -> str:
     return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=8).hexdigest()
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """SHA-256 of what the parts read as."""
     return hashlib.sha256("\n".join(map(str, parts)).encode("utf-8")).hexdigest()
 
 
-def _require_tokens(shards: TokenShards) -> None:
+def require_tokens(shards: TokenShards) -> None:
+    """Raises DataError for a stream in which no token follows another."""
     if shards.n_tokens < 2:
         raise DataError(
             f"{shards.folder} has {shards.n_tokens} tokens", "there is nothing to predict", "give more text"

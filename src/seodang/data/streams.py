@@ -1,0 +1,109 @@
+"""Contiguous streams for recurrent models: truncated backpropagation through time (Williams & Peng 1990)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+
+from seodang.data.batch import IGNORE, Batch
+from seodang.data.loader import StepLoader, digest, require_tokens
+from seodang.data.shards import TokenShards
+from seodang.errors import DataError
+
+
+class StreamLoader(StepLoader):
+    """The token stream cut into as many equal streams as a step has rows; step k gives window k of each.
+
+    Row b goes on where row b of the step before ended: its positions say so, as they count on from window to window,
+    and a model carries the state of that row on. With
+    `document_mask` positions restart at each document, else only where an epoch begins. Every token but the first of
+    the text is predicted once per epoch; the seed changes nothing, as a stream has one order. `batch.stream` counts
+    this process's rows: rank r has streams r, r + R, ….
+    """
+
+    def __init__(
+        self,
+        shards: TokenShards,
+        *,
+        tokens_per_step: int,
+        context_length: int,
+        micro_batch_size: int = 8,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        document_mask: bool = True,
+    ) -> None:
+        super().__init__(
+            tokens_per_step=tokens_per_step,
+            context_length=context_length,
+            micro_batch_size=micro_batch_size,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+        )
+        require_tokens(shards)
+        self.shards, self.document_mask = shards, document_mask
+        if shards.n_tokens - 1 < self.rows_per_step:
+            raise DataError(
+                f"{shards.folder} has {shards.n_tokens} tokens",
+                f"a step reads {self.rows_per_step} places of it at once",
+                "give more text, or a smaller --batch-tokens",
+            )
+        self.bounds = np.arange(self.rows_per_step + 1) * (shards.n_tokens - 1) // self.rows_per_step
+        self.n_windows = -(-int(np.diff(self.bounds).max()) // context_length)
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(
+            "streams", self.shards.fingerprint, self.context_length, self.rows_per_step, self.seed, self.document_mask
+        )
+
+    def rows_in_epoch(self, epoch: int) -> int:
+        return self.n_windows * self.rows_per_step
+
+    def make_batch(self, rows: Sequence[tuple[int, int]]) -> Batch:
+        epoch, first = rows[0]
+        window = first // self.rows_per_step
+        streams = [row % self.rows_per_step for _, row in rows]
+        shape = (len(rows), self.context_length)
+        ids, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        targets, documents = np.full(shape, IGNORE, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+        for b, stream in enumerate(streams):
+            begin, end = int(self.bounds[stream]), int(self.bounds[stream + 1])
+            start = min(begin + window * self.context_length, end)
+            n = min(self.context_length, end - start)
+            if n == 0:
+                continue
+            text = self.shards.read(start, start + n + 1)
+            at = np.arange(start, start + n)
+            # as in `window_batch`: a position belongs to the document of the token it predicts
+            number = self.shards.document_at(at + 1) if self.document_mask else np.zeros(n, dtype=np.int64)
+            ids[b, :n], targets[b, :n], documents[b, :n] = text[:-1], text[1:], number - number[0]
+            positions[b, :n] = at - np.maximum(self.shards.starts[number] - 1 if self.document_mask else 0, begin)
+        n_bytes = int(self.shards.token_bytes[targets[targets != IGNORE]].sum())
+        return Batch(
+            torch.from_numpy(ids),
+            torch.from_numpy(targets),
+            torch.from_numpy(documents) if documents.any() else None,
+            torch.from_numpy(positions),
+            round(n_bytes * self.shards.bytes_ratio),
+            stream=(streams[0] // self.world_size, epoch * self.n_windows + window),
+        )
+
+
+def stream_batches(
+    shards: TokenShards, context_length: int, n_streams: int = 8, *, document_mask: bool = True
+) -> Iterator[Batch]:
+    """Every token predicted once, for evaluation with the state carried on: batches of all streams, in order."""
+    loader = StreamLoader(
+        shards,
+        tokens_per_step=n_streams * context_length,
+        context_length=context_length,
+        micro_batch_size=n_streams,
+        document_mask=document_mask,
+    )
+    for (batch,) in islice(loader, loader.n_windows):
+        yield batch
