@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import seodang
-from seodang.checkpoints.layouts import Layout, layout_of_family, layout_of_type
+from seodang.checkpoints.layouts import Layout, layout_of_config, layout_of_family
 from seodang.checkpoints.probe import make_probe
 from seodang.checkpoints.publish import SEODANG, publish_folder, require_published
 from seodang.checkpoints.sentencepiece import read_model, tokenizer_from_pieces
@@ -81,7 +81,7 @@ def write_model(
     layout = layout_of_family(model.config.family)
     stored = _stored_dtype(model, dtype)
     check_tokenizer(tokenizer, model.config.vocab_size, "the model is not saved")
-    ids = {**special_ids(tokenizer), **_given(generation)}
+    ids = {**_family_ids(model.config), **_given(special_ids(tokenizer)), **_given(generation)}
     config = {
         "architectures": [layout.architecture],
         "model_type": layout.model_type,
@@ -128,7 +128,7 @@ def read_config(folder: Path) -> ModelConfig:
     Raises DataError for an unsupported model_type or feature.
     """
     raw = read_json(folder / "config.json")
-    layout = layout_of_type(raw.get("model_type"))
+    layout = layout_of_config(raw)
     try:
         config = layout.to_config(raw)
     except (SeodangError, TypeError, ValueError, KeyError) as error:
@@ -188,13 +188,18 @@ def special_ids(tokenizer: Tokenizer | None) -> dict[str, Any]:
     return {"bos_token_id": tokenizer.bos_id, "eos_token_id": eos, "pad_token_id": tokenizer.pad_id}
 
 
+def _family_ids(config: ModelConfig) -> dict[str, Any]:
+    """What a decoder's text begins with, and what fills an encoder's up."""
+    return _given({"decoder_start_token_id": config.start_id, "pad_token_id": config.pad_id})
+
+
 def published_tensors(folder: Path) -> tuple[Tensors | Parts, dict[str, str], Layout, ModelConfig]:
     """The folder's tensor files, their key → our name, its layout and config, all names and shapes checked.
 
     Raises DataError naming every missing or unexpected key.
     """
     config = read_config(folder)
-    layout = layout_of_type(read_json(folder / "config.json").get("model_type"))
+    layout = layout_of_config(read_json(folder / "config.json"))
     if is_sharded(folder):
         publish = partial(layout.to_theirs, config=config)
         tensors: Tensors | Parts = Parts(folder, layout.theirs, publish)

@@ -8,6 +8,7 @@ import torch
 
 from seodang.errors import DataError
 from seodang.models.base import Model
+from seodang.models.encoder_decoder import EncoderDecoder
 
 _LENGTH = 16
 _PLACES = 4
@@ -25,6 +26,8 @@ def _logits(model: Model, ids: list[int]) -> torch.Tensor:
     model.eval()
     try:
         batch = torch.tensor([ids], device=model.embed.weight.device)
+        if isinstance(model, EncoderDecoder):  # one text is the source and the target
+            return model.logits(model(batch, memory=model.encode(batch)))[0].float().cpu()
         return model.logits(model(batch))[0].float().cpu()
     finally:
         model.train(training)

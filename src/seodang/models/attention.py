@@ -60,21 +60,25 @@ def attention_mask(
     dropout: bool = False,
     causal: bool = True,
     window: int | None = None,
+    dense: bool = False,
 ) -> Mask | None:
     """What each query may see of its own text, aligned lower-right: the last query is the last key.
 
     causal: nothing behind itself. window: only the last so many tokens, itself included; the keys are then those that
     `KVCache.update` returns. documents (B, T): only the same document. mask (B, S): only real tokens. None stands for
-    no restriction but the causal one. `dropout` says that it will follow, which FlexAttention does not have.
+    no restriction but the causal one. `dropout` says that it will follow, which FlexAttention does not have. dense: one
+    tensor, to which scores are to be added, or None for no restriction at all.
     """
     n_keys = n_all if window is None else min(n_all - n_new, window - 1) + n_new
     window = None if window is None or window >= n_keys else window
     plain = documents is None and mask is None and window is None
-    if plain and (n_new == 1 or (n_new == n_keys and device.type != "cpu")):
+    if plain and (n_new == 1 or (dense and not causal)):
         return None
-    if plain and n_new == n_keys:
+    if plain and n_new == n_keys and not dense:
+        if device.type != "cpu":
+            return None
         return _causal_blocks(n_keys, dtype) if causal else _full_blocks(n_keys, n_keys)
-    flex = device.type == "cuda" and causal and not dropout and window is None and mask is None
+    flex = device.type == "cuda" and causal and not dropout and window is None and mask is None and not dense
     if flex and documents is not None and n_new == n_keys:
         return _flex_mask(documents)
     query = torch.arange(n_all - n_new, n_all, device=device)[:, None]
@@ -87,7 +91,7 @@ def attention_mask(
     if mask is not None:
         allowed = allowed & mask[:, None, -n_keys:]
     allowed = allowed | (key == query)[None]  # a padding position sees itself: no row of the softmax is empty
-    if device.type == "cpu" and n_new == n_keys:
+    if device.type == "cpu" and n_new == n_keys and not dense:
         return _blocks(allowed, dtype, causal)
     return _bias(allowed, dtype)
 

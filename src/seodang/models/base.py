@@ -125,7 +125,7 @@ class Model(nn.Module):
     ) -> None:
         """Set one parameter. A family whose paper says something else overrides this."""
         if parameter.dim() >= 2:
-            into_residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
+            into_residual = name.endswith(("attention.out.weight", "cross.out.weight", "mlp.down.weight"))
             std = self.config.init_std if not into_residual else 0.0 if zero_residual else self.residual_std()
             nn.init.normal_(parameter, std=std, generator=generator)
         else:

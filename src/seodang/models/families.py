@@ -13,8 +13,9 @@ from seodang.models.base import Model
 from seodang.models.config import ModelConfig
 from seodang.models.gpt import GPT1, GPT2
 from seodang.models.llama import Llama
+from seodang.models.t5 import T5, T5v11
 
-FAMILIES: dict[str, type[Model]] = {"gpt1": GPT1, "gpt2": GPT2, "llama": Llama}
+FAMILIES: dict[str, type[Model]] = {"gpt1": GPT1, "gpt2": GPT2, "llama": Llama, "t5": T5, "t5v11": T5v11}
 
 
 def build_model(config: ModelConfig, device: torch.device | str = "cpu") -> Model:

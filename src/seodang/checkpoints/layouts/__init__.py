@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from seodang.checkpoints.layouts.base import Layout
 from seodang.checkpoints.layouts.gpt1 import GPT1
 from seodang.checkpoints.layouts.gpt2 import GPT2
 from seodang.checkpoints.layouts.llama import LLAMA
+from seodang.checkpoints.layouts.t5 import MT5, T5, T5V11
 from seodang.errors import DataError, UsageError
 
-LAYOUTS: tuple[Layout, ...] = (GPT1, GPT2, LLAMA)
+LAYOUTS: tuple[Layout, ...] = (GPT1, GPT2, LLAMA, T5, T5V11, MT5)
 
 
-def layout_of_type(model_type: object) -> Layout:
-    """The layout of a config.json's `model_type`. Raises DataError naming the supported ones."""
+def layout_of_config(config: dict[str, Any]) -> Layout:
+    """The layout of a config.json. Raises DataError naming the supported ones."""
+    model_type = config.get("model_type")
     for layout in LAYOUTS:
-        if layout.model_type == model_type:
+        if layout.model_type == model_type and layout.matches(config):
             return layout
     raise DataError(
         f"model_type {model_type!r} is not supported",
         "this package has no such architecture",
-        "use a model of type " + ", ".join(layout.model_type for layout in LAYOUTS),
+        "use a model of type " + ", ".join(dict.fromkeys(layout.model_type for layout in LAYOUTS)),
     )
 
 

@@ -54,6 +54,8 @@ class Layout:
     """Their value, turned already, → ours, of the same shape: reordered rows, a scale that they fold in."""
     outgoing: Change = _same
     """The inverse of `incoming`."""
+    matches: Callable[[dict[str, Any]], bool] = lambda config: True
+    """Whether a config.json of this `model_type` is of this family, where several share the type."""
 
     def theirs(self, name: str) -> str:
         """Their name, with prefix, of our parameter `name`."""

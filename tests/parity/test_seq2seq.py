@@ -1,0 +1,125 @@
+"""Encoder-decoders' logits equal `transformers`' in float32, whoever saved and whoever loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    MT5Config,
+    MT5ForConditionalGeneration,
+    PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from seodang.checkpoints.huggingface import load_folder, save_folder
+from seodang.models.encoder_decoder import EncoderDecoder
+
+TOLERANCE = 1e-4
+VOCAB = 61
+
+
+def _t5(kind: Any = T5ForConditionalGeneration, config: Any = T5Config, **changes: Any) -> PreTrainedModel:
+    sizes = {"vocab_size": VOCAB, "d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 3}
+    model = kind(config(**{**sizes, "decoder_start_token_id": 0, **changes}))
+    if not getattr(model.config, "scale_decoder_outputs", False):  # 5.23 no longer unties by itself
+        model.lm_head.weight = nn.Parameter(torch.empty(VOCAB, model.config.d_model))
+    return model
+
+
+_GATED = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+
+CASES: dict[str, Callable[[], PreTrainedModel]] = {
+    "t5": _t5,
+    "t5 one layer, three in the decoder": lambda: _t5(num_layers=1, num_decoder_layers=3),
+    "t5 wide heads, few buckets": lambda: _t5(
+        d_kv=10, num_heads=5, relative_attention_num_buckets=6, relative_attention_max_distance=9
+    ),
+    "t5 untied": lambda: _t5(tie_word_embeddings=False),
+    "t5 gelu, wide eps": lambda: _t5(feed_forward_proj="gelu", layer_norm_epsilon=1e-2),
+    "t5v1.1": lambda: _t5(**_GATED),
+    "t5v1.1 one head, one decoder layer": lambda: _t5(num_heads=1, num_decoder_layers=1, **_GATED),
+    "t5v1.1 tied, silu": lambda: _t5(feed_forward_proj="gated-silu"),
+    "mt5": lambda: _t5(MT5ForConditionalGeneration, MT5Config, **_GATED),
+}
+
+
+def theirs(case: str) -> PreTrainedModel:
+    """The case's model with weights large enough that a wrong one shows."""
+    torch.manual_seed(0)
+    model = CASES[case]()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            one = 1.0 if parameter.dim() == 1 else 0.0
+            parameter.copy_(one + 0.15 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def ours(model: PreTrainedModel, folder: Path) -> EncoderDecoder:
+    """`model` saved by transformers and loaded by us."""
+    model.save_pretrained(folder)
+    loaded = load_folder(folder)[0]
+    assert isinstance(loaded, EncoderDecoder)
+    return loaded
+
+
+def random_ids(rows: int, length: int, seed: int) -> Tensor:
+    return torch.randint(3, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def padded(rows: int = 3, length: int = 20) -> tuple[Tensor, Tensor]:
+    """Sources and their mask: one padded on the left, one on the right, one whole."""
+    ids, mask = random_ids(rows, length, 2), torch.ones(rows, length, dtype=torch.bool)
+    mask[0, :7] = False
+    mask[1, 15:] = False
+    return ids, mask
+
+
+@torch.no_grad()
+def our_logits(model: EncoderDecoder, ids: Tensor, decoder_ids: Tensor, mask: Tensor | None = None) -> Tensor:
+    """(B, T, V)."""
+    return model.logits(model(decoder_ids, memory=model.encode(ids, mask=mask)))
+
+
+@torch.no_grad()
+def their_logits(model: PreTrainedModel, ids: Tensor, decoder_ids: Tensor, mask: Tensor | None = None) -> Tensor:
+    """(B, T, V)."""
+    given = torch.ones_like(ids) if mask is None else mask.long()
+    return model(input_ids=ids, attention_mask=given, decoder_input_ids=decoder_ids).logits
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_saved_by_transformers_loaded_by_us(case: str, tmp_path: Path) -> None:
+    model = theirs(case)
+    loaded = ours(model, tmp_path)
+    ids, mask = padded()
+    # positions that stand on a source's first token are theirs too: only T5 knows no places
+    sources = [(ids, None), (ids[:, -5:], None), (ids[:1, :1], None), (ids, mask)]
+    for source, real in sources if "t5" in case else [*sources[:3], (ids[1:], mask[1:])]:
+        targets = random_ids(len(source), 15, 3)
+        for decoder_ids in (targets, targets[:, :1]):
+            expected = their_logits(model, source, decoder_ids, real)
+            assert (our_logits(loaded, source, decoder_ids, real) - expected).abs().max() < TOLERANCE
+            assert expected.std() > 0.02  # the comparison is of real numbers
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_saved_by_us_loaded_by_transformers(case: str, tmp_path: Path) -> None:
+    before = theirs(case)
+    model = ours(before, tmp_path / "theirs")
+    save_folder(tmp_path / "ours", model, None)
+    after, info = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert after.generation_config.decoder_start_token_id == before.config.decoder_start_token_id
+    ids, targets = random_ids(3, 20, 2), random_ids(3, 15, 3)
+    found = our_logits(model, ids, targets)
+    assert (their_logits(after.eval(), ids, targets) - found).abs().max() < TOLERANCE
+    again = load_folder(tmp_path / "ours")[0]
+    assert again.config == model.config
