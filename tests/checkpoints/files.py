@@ -13,7 +13,7 @@ from gguf.quants import quantize
 
 from seodang.models.base import Model
 from seodang.models.config import ModelConfig, RoPE
-from seodang.models.families import build_model
+from seodang.models.families import FAMILIES, build_model
 
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 
@@ -28,6 +28,8 @@ def tiny(family: str, **changes: Any) -> Model:
     if family == "llama":
         plain = {"n_kv_heads": 2, "activation": "silu", "attention_bias": False, "mlp_bias": False, "rope": RoPE()}
         sizes |= plain
+    if FAMILIES[family].kind == "masked":
+        sizes["n_segments"] = 2
     model = build_model(ModelConfig(family=family, **{**sizes, **changes}))
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from seodang.checkpoints.probe import make_probe
 from seodang.checkpoints.publish import SEODANG, publish_folder, require_published
 from seodang.checkpoints.sentencepiece import read_model, tokenizer_from_pieces
 from seodang.checkpoints.sharded import Parts, is_sharded
-from seodang.checkpoints.tensor_files import Tensors, read_json, weight_files, write_tensors
+from seodang.checkpoints.tensor_files import Tensors, read_json, stored_keys, weight_files, write_tensors
 from seodang.checkpoints.weights import DTYPES, assemble, check_finite, check_shape, expected_shapes
 from seodang.errors import DataError, SeodangError, UsageError
 from seodang.files import require_free_space
@@ -27,7 +28,7 @@ from seodang.text.tokenizer import Tokenizer
 
 MAX_SHARD_BYTES = 5_000_000_000
 
-_DROPOUTS = ("embedding_dropout", "attention_dropout", "residual_dropout")
+_OURS = ("embedding_dropout", "attention_dropout", "residual_dropout", "heads")
 
 
 def save_folder(
@@ -78,15 +79,15 @@ def write_model(
     the files just written, which `verify` computes again. Where `sharded/` already holds the weights, neither they nor
     the probe, which needs all of them, are written. Raises as `save_folder`.
     """
-    layout = layout_of_family(model.config.family)
+    layout = layout_of_family(model.config.family).of(model.config)
     stored = _stored_dtype(model, dtype)
     check_tokenizer(tokenizer, model.config.vocab_size, "the model is not saved")
     ids = {**_family_ids(model.config), **_given(special_ids(tokenizer)), **_given(generation)}
     config = {
         "architectures": [layout.architecture],
         "model_type": layout.model_type,
-        **layout.from_config(model.config),
         **{key: ids.get(key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
+        **layout.from_config(model.config),
         **dict.fromkeys(("dtype", "torch_dtype"), str(stored).removeprefix("torch.")),
     }
     _write_json(folder / "config.json", config)
@@ -123,7 +124,8 @@ def load_folder(
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """config.json as a ModelConfig; dropouts that it cannot state come from seodang.json.
+    """config.json as a ModelConfig; what it cannot state comes from seodang.json: dropouts and an encoder's heads,
+    which of another program's folder are those that config.json names and those whose weights are there.
 
     Raises DataError for an unsupported model_type or feature.
     """
@@ -138,8 +140,11 @@ def read_config(folder: Path) -> ModelConfig:
     if (folder / SEODANG).is_file():
         stated = read_json(folder / SEODANG).get("config")
         if isinstance(stated, dict) and stated.get("family") == config.family:
-            dropouts = {name: stated[name] for name in _DROPOUTS if name in stated}
-            config = ModelConfig.from_dict({**config.to_dict(), **dropouts})
+            known = {name: stated[name] for name in _OURS if name in stated}
+            return ModelConfig.from_dict({**config.to_dict(), **known})
+    if layout.heads:
+        present = {*(config.heads or ()), *layout.heads_in(stored_keys(folder))}
+        config = replace(config, heads=tuple(head for head in layout.heads if head in present))
     return config
 
 
@@ -199,7 +204,7 @@ def published_tensors(folder: Path) -> tuple[Tensors | Parts, dict[str, str], La
     Raises DataError naming every missing or unexpected key.
     """
     config = read_config(folder)
-    layout = layout_of_config(read_json(folder / "config.json"))
+    layout = layout_of_config(read_json(folder / "config.json")).of(config)
     if is_sharded(folder):
         publish = partial(layout.to_theirs, config=config)
         tensors: Tensors | Parts = Parts(folder, layout.theirs, publish)
@@ -274,7 +279,9 @@ def _outgoing(model: Model, layout: Layout, dtype: torch.dtype) -> Iterator[tupl
     for name, tensor in model.state_dict().items():
         value = tensor.detach().to(device="cpu", dtype=dtype)
         check_finite(name, value)
-        yield layout.theirs(name), layout.to_theirs(name, value, model.config).contiguous()
+        value = layout.to_theirs(name, value, model.config).contiguous()
+        yield layout.theirs(name), value
+        yield from ((double, value.clone()) for double, ours in layout.doubles.items() if ours == name)
 
 
 def _stored_dtype(model: Model, dtype: torch.dtype | None) -> torch.dtype:

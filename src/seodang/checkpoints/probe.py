@@ -1,4 +1,7 @@
-"""A model's fingerprint in numbers: the logits that fixed ids must give, kept at save time, computed again later."""
+"""A model's fingerprint in numbers: the logits that fixed ids must give, kept at save time, computed again later.
+
+Of a model that has more than logits, or none, it is all that it says about the ids (`Model.fingerprint`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import torch
 
 from seodang.errors import DataError
 from seodang.models.base import Model
-from seodang.models.encoder_decoder import EncoderDecoder
 
 _LENGTH = 16
 _PLACES = 4
@@ -26,19 +28,19 @@ def _logits(model: Model, ids: list[int]) -> torch.Tensor:
     model.eval()
     try:
         batch = torch.tensor([ids], device=model.embed.weight.device)
-        if isinstance(model, EncoderDecoder):  # one text is the source and the target
-            return model.logits(model(batch, memory=model.encode(batch)))[0].float().cpu()
-        return model.logits(model(batch))[0].float().cpu()
+        return model.fingerprint(batch)[0].float().cpu()
     finally:
         model.train(training)
 
 
 def make_probe(model: Model) -> dict[str, Any]:
-    """Ids, and for a few positions: some vocabulary entries, their logits in float32, and the largest one's id."""
+    """Ids, and for a few positions: some entries of the fingerprint (logits, as a rule) in float32, and the place of
+    the largest one."""
     config = model.config
     ids = _probe_ids(config.vocab_size, config.context_length)
     logits = _logits(model, ids)
-    columns = sorted({int(config.vocab_size * i / _PER_PLACE) for i in range(_PER_PLACE)})
+    width = logits.shape[-1]
+    columns = sorted({int(width * i / _PER_PLACE) for i in range(_PER_PLACE)} | {width - 1})
     places = sorted({int((len(ids) - 1) * i / max(_PLACES - 1, 1)) for i in range(_PLACES)})
     return {
         "ids": ids,

@@ -62,6 +62,13 @@ def weight_files(folder: Path) -> list[Path]:
     raise DataError(f"{folder} has no weights", f"neither {SINGLE} nor {INDEX} is there", _FIX)
 
 
+def stored_keys(folder: Path) -> list[str]:
+    """The names of all tensors in a folder's weight files; none where it has no such files."""
+    if not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
+        return []
+    return list(Tensors(weight_files(folder)).files)
+
+
 class Tensors:
     """The tensors of several safetensors files by name, each read when asked for."""
 

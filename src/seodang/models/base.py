@@ -68,6 +68,10 @@ class Model(nn.Module):
         cap = self.config.logit_softcap
         return scores if cap is None else cap * torch.tanh(scores / cap)
 
+    def fingerprint(self, ids: Tensor) -> Tensor:
+        """All that the model says about `ids` (B, T), (B, T, any width): what two copies of it must agree on."""
+        return self.logits(self(ids))
+
     # -- what a token costs -----------------------------------------------------------------------------------------
 
     def n_matmul_parameters(self) -> int:

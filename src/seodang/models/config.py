@@ -77,6 +77,10 @@ class ModelConfig:
     """Width of a factorised embedding (ALBERT, ELECTRA); 0 means d_model."""
     n_segments: int = 0
     """Token types of an encoder (BERT's sentences A and B)."""
+    heads: tuple[str, ...] | None = None
+    """Which heads an encoder has: pooler, masked, sentence, replaced; None: all that its family has."""
+    generator_share: float = 0.0
+    """Width of ELECTRA's generator as a share of the discriminator's; 0: there is no generator."""
     n_encoder_layers: int = 0
     """Layers of an encoder-decoder's encoder; n_layers are its decoder's."""
     relative_buckets: int = 32
@@ -140,6 +144,8 @@ class ModelConfig:
             if key not in cls.__dataclass_fields__:
                 raise UsageError(f"unknown model setting {key!r}", "", suggest(key, cls.__dataclass_fields__))
         values = {**values, "local_layers": tuple(values.get("local_layers", ()))}
+        if values.get("heads") is not None:
+            values["heads"] = tuple(values["heads"])
         for name in ("rope", "rope_local"):
             rope = values.get(name)
             if isinstance(rope, dict):

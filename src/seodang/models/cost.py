@@ -57,7 +57,7 @@ def sharded_bytes(
     shared = sum(p.numel() for p in model.layers.parameters() if p.dim() == 2)  # what tensor ranks share
     tables = everything - in_blocks
     mine = in_blocks - shared + shared // tensor_parallel
-    block, width = mine // config.n_layers, 2 if low_precision else 4
+    block, width = mine // len(model.layers), 2 if low_precision else 4
     part = (mine + tables) / shards
     states = 8.0 if state_bytes is None else state_bytes / everything
     output = model.output_weight.numel()

@@ -60,6 +60,9 @@ class EncoderDecoder(Model):
         """An empty cache for `batch` targets of up to `capacity` tokens from as many sources, kept in it."""
         raise NotImplementedError
 
+    def fingerprint(self, ids: Tensor) -> Tensor:
+        return self.logits(self(ids, memory=self.encode(ids)))  # one text is the source and the target
+
     @staticmethod
     def source_mask(mask: Tensor | None, documents: Tensor | None) -> Tensor | None:
         """(B, S), True for what attention may see; None when that is everything. A row without a real token is seen

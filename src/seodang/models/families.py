@@ -10,12 +10,21 @@ from torch import Tensor
 
 from seodang.errors import UsageError, suggest
 from seodang.models.base import Model
+from seodang.models.bert import Bert, Roberta
 from seodang.models.config import ModelConfig
 from seodang.models.gpt import GPT1, GPT2
 from seodang.models.llama import Llama
 from seodang.models.t5 import T5, T5v11
 
-FAMILIES: dict[str, type[Model]] = {"gpt1": GPT1, "gpt2": GPT2, "llama": Llama, "t5": T5, "t5v11": T5v11}
+FAMILIES: dict[str, type[Model]] = {
+    "gpt1": GPT1,
+    "gpt2": GPT2,
+    "llama": Llama,
+    "bert": Bert,
+    "roberta": Roberta,
+    "t5": T5,
+    "t5v11": T5v11,
+}
 
 
 def build_model(config: ModelConfig, device: torch.device | str = "cpu") -> Model:
@@ -45,7 +54,25 @@ def with_rows(model: Model, vocab_size: int) -> Model:
 def more_rows(tensors: Iterable[tuple[str, Tensor]], vocab_size: int) -> Iterator[tuple[str, Tensor]]:
     """The (name, value) of a model's weights with the new rows of `with_rows`."""
     for name, old in tensors:
-        if name in ("embed.weight", "head.weight"):
+        if name in ("embed.weight", "head.weight") or name.endswith("token_bias"):
             mean = old.mean(dim=0, keepdim=True)
-            old = torch.cat((old, mean.expand(vocab_size - old.shape[0], -1)))
+            old = torch.cat((old, mean.expand(vocab_size - old.shape[0], *mean.shape[1:])))
         yield name, old
+
+
+def with_heads(model: Model, heads: Iterable[str], generator: torch.Generator | None = None) -> tuple[Model, list[str]]:
+    """An encoder with those of `heads` that it lacks, drawn afresh with `generator`, and the names of the new
+    parameters, for the caller to announce. The other weights are shared with `model`.
+
+    Raises UsageError for a head that its family does not have.
+    """
+    config = replace(model.config, heads=tuple({*(model.config.heads or ()), *heads}))
+    grown, old = build_model(config, "meta"), model.state_dict()
+    fresh = [name for name in grown.state_dict() if name not in old]
+    state = dict(old)
+    for name, value in grown.named_parameters():
+        if name in fresh:
+            state[name] = torch.empty(value.shape, dtype=model.embed.weight.dtype, device=model.embed.weight.device)
+            grown.init_parameter(name, state[name], generator, False)
+    grown.load_state_dict(state, assign=True)
+    return grown.train(model.training), fresh

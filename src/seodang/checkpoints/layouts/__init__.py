@@ -5,13 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from seodang.checkpoints.layouts.base import Layout
+from seodang.checkpoints.layouts.bert import BERT
 from seodang.checkpoints.layouts.gpt1 import GPT1
 from seodang.checkpoints.layouts.gpt2 import GPT2
 from seodang.checkpoints.layouts.llama import LLAMA
+from seodang.checkpoints.layouts.roberta import ROBERTA
 from seodang.checkpoints.layouts.t5 import MT5, T5, T5V11
 from seodang.errors import DataError, UsageError
 
-LAYOUTS: tuple[Layout, ...] = (GPT1, GPT2, LLAMA, T5, T5V11, MT5)
+LAYOUTS: tuple[Layout, ...] = (
+    GPT1,
+    GPT2,
+    LLAMA,
+    BERT,
+    ROBERTA,
+    T5,
+    T5V11,
+    MT5,
+)
 
 
 def layout_of_config(config: dict[str, Any]) -> Layout:

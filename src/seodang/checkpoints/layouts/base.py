@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -50,12 +50,29 @@ class Layout:
     """Beginnings of their names that never get the prefix."""
     copies: Mapping[str, str] = field(default_factory=lambda: {"lm_head.weight": "embed.weight"})
     """Their names, with prefix, that may be stored a second time → our parameter, which they must equal."""
+    doubles: Mapping[str, str] = field(default_factory=dict)
+    """Their names that are written besides, as their classes ask for them → our parameter."""
+    older: Mapping[str, str] = field(default_factory=dict)
+    """Endings of their names as older publications wrote them → as they are now."""
+    heads: Mapping[str, str] = field(default_factory=dict)
+    """Our name of a head that a folder may lack → the beginning of their names in it, with prefix."""
+    untied: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of this layout that are others where the output matrix is not the embedding."""
     incoming: Change = _same
     """Their value, turned already, → ours, of the same shape: reordered rows, a scale that they fold in."""
     outgoing: Change = _same
     """The inverse of `incoming`."""
     matches: Callable[[dict[str, Any]], bool] = lambda config: True
     """Whether a config.json of this `model_type` is of this family, where several share the type."""
+
+    def of(self, config: ModelConfig) -> Layout:
+        """This layout as it is for a model of `config`."""
+        return self if config.tied else replace(self, **self.untied)
+
+    def heads_in(self, keys: Iterable[str]) -> set[str]:
+        """The heads of which at least a part is among the `keys` of a published file."""
+        known = {self.canonical(key) or "" for key in keys}
+        return {head for head, start in self.heads.items() if any(key.startswith(start) for key in known)}
 
     def theirs(self, name: str) -> str:
         """Their name, with prefix, of our parameter `name`."""
@@ -93,6 +110,9 @@ class Layout:
         """A key of a published file with its prefix put on if it was left out; None for an ignored buffer."""
         if any(pattern.search(key) for pattern in self.ignored):
             return None
+        for old, new in self.older.items():
+            if key.endswith(old):
+                key = key.removesuffix(old) + new
         if key.startswith((self.prefix, *self.unprefixed)):
             return key
         return self.prefix + key

@@ -1,0 +1,51 @@
+"""Encoders by name: the published sizes and small ones of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seodang.models.config import ModelConfig
+
+
+def _encoder(family: str, n_layers: int, d_model: int, *, dropout: float = 0.1, **sizes: Any) -> ModelConfig:
+    defaults = {
+        "context_length": 512,
+        "n_heads": max(1, d_model // 64),  # in all of them but ALBERT-xxlarge a head is 64 wide
+        "activation": "gelu",
+        "norm_eps": 1e-12,
+        "n_segments": 2,
+    }
+    config = ModelConfig(family=family, n_layers=n_layers, d_model=d_model, **{**defaults, **sizes})
+    return config.with_dropout(dropout)
+
+
+def _bert(n_layers: int, d_model: int, vocab_size: int = 30522, **sizes: Any) -> ModelConfig:
+    heads = ("pooler", "masked", "sentence")
+    return _encoder("bert", n_layers, d_model, vocab_size=vocab_size, heads=heads, **sizes)
+
+
+def _roberta(n_layers: int, d_model: int, vocab_size: int = 50265, **sizes: Any) -> ModelConfig:
+    fixed: dict[str, Any] = {"heads": ("masked",), "pad_id": 1, "n_segments": 1, "norm_eps": 1e-5}
+    return _encoder("roberta", n_layers, d_model, vocab_size=vocab_size, **fixed, **sizes)
+
+
+# Ours: their vocabulary is whatever tokenizer they are given.
+_MINI: dict[str, Any] = {"vocab_size": 8192, "context_length": 256, "n_heads": 4, "dropout": 0.0}
+
+ENCODERS: dict[str, ModelConfig] = {
+    # Turc et al. 2019, table 1, and its released models
+    "bert-tiny": _bert(2, 128),
+    "bert-mini": _bert(4, 256),
+    "bert-small": _bert(4, 512),
+    "bert-medium": _bert(8, 512),
+    # Devlin et al. 2019, sec. 3; the released models differ in vocabulary
+    "bert-base": _bert(12, 768),
+    "bert-large": _bert(24, 1024),
+    "bert-base-cased": _bert(12, 768, 28996),
+    "bert-large-cased": _bert(24, 1024, 28996),
+    "bert-base-multilingual-cased": _bert(12, 768, 119547),
+    # Liu et al. 2019, sec. 3.1 and 5
+    "roberta-base": _roberta(12, 768),
+    "roberta-large": _roberta(24, 1024),
+    "roberta-mini": _roberta(4, 128, **_MINI),
+}
