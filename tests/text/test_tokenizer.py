@@ -86,7 +86,7 @@ def test_nothing_is_cut_or_padded(learned: Tokenizer, tmp_path: Path) -> None:
     assert Tokenizer.load(tmp_path).encode(text) == learned.encode(text)
 
 
-@pytest.mark.parametrize("kind", ["bpe", "bpe-word-end", "wordpiece", "word", "char"])
+@pytest.mark.parametrize("kind", ["bpe", "bpe-word-end", "wordpiece", "unigram", "word", "char"])
 def test_transformers_reads_the_folder(kind: str, lines: list[str], tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     ours = train_tokenizer(lines, kind=kind, vocab_size=400)  # type: ignore[arg-type]

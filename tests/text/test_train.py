@@ -68,13 +68,13 @@ def test_a_learned_vocabulary_encodes_as_the_reference(lines: list[str]) -> None
         assert [tokenizer.token_of(id) for id in tokenizer.encode(word)] == encode_word(word, learned, word_end=True)
 
 
-@pytest.mark.parametrize("kind", ["bpe", "bpe-word-end", "wordpiece", "word", "char"])
+@pytest.mark.parametrize("kind", ["bpe", "bpe-word-end", "wordpiece", "unigram", "word", "char"])
 def test_the_same_text_gives_the_same_vocabulary_in_every_process(kind: str, lines: list[str], tmp_path: Path) -> None:
     file = tmp_path / "text.txt"
     file.write_text("\n".join(lines), "utf-8")
     here = train_tokenizer(file, kind=kind, vocab_size=350).fingerprint()  # type: ignore[arg-type]
     assert here == train_tokenizer([file], kind=kind, vocab_size=350).fingerprint()  # type: ignore[arg-type]
-    if kind in ("bpe-word-end", "wordpiece"):  # the library's own trainers differ here from process to process
+    if kind in ("bpe-word-end", "wordpiece", "unigram"):  # the library's own trainers differ here from process to process
         code = (
             "import sys; from pathlib import Path; from seodang.text.train import train_tokenizer;"
             "print(train_tokenizer(Path(sys.argv[1]), kind=sys.argv[2], vocab_size=350).fingerprint())"
@@ -132,23 +132,24 @@ def test_files_are_read_in_whole_characters(tmp_path: Path) -> None:
     assert len(parts) > 1 and "".join(parts) == text
 
 
-def test_memory_is_bounded_by_max_ram(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_memory_is_bounded_by_max_ram(kind: str) -> None:
     """Text that never repeats a word, and text without spaces, learned in a process that must stay small."""
     code = """
 import random, resource, sys
 from seodang.text.train import train_tokenizer
-train_tokenizer(["warm up the library and its imports"], vocab_size=300)
+train_tokenizer(["warm up the library and its imports"], sys.argv[1], 300)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 generator = random.Random(0)
 def texts():
     for _ in range(10):
         yield " ".join("%013x" % generator.getrandbits(52) for _ in range(70_000))
         yield "".join(map(chr, generator.choices(range(0xAC00, 0xD7A4), k=300_000)))
-train_tokenizer(texts(), vocab_size=300, max_ram=30_000_000)
+train_tokenizer(texts(), sys.argv[1], 300, max_ram=30_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     pytest.importorskip("resource")
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code, kind], capture_output=True, text=True, check=True)
     grown = int(result.stdout) * (1 if sys.platform == "darwin" else 1024)
     assert grown < 90_000_000  # 700,000 words at 1.2 kB each would be 840 MB
 

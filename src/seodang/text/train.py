@@ -14,9 +14,10 @@ from typing import Any, get_args
 from seodang.errors import DataError, UsageError, suggest
 from seodang.text.chat import chatml
 from seodang.text.counts import Source, count_words, pruned, texts_of
+from seodang.text.learn_unigram import learn_unigram
 from seodang.text.styles import Kind, Style, StyleName, frame, style_of
 from seodang.text.tokenizer import Tokenizer
-from seodang.text.unigram import BYTES, learn_unigram, unigram_backend, unigram_splitter
+from seodang.text.unigram import BYTES, unigram_backend, unigram_splitter
 
 WORD_END = "</w>"
 
@@ -67,7 +68,8 @@ def train_tokenizer(
     words = _words(source, kind, nfc=nfc, lowercase=lowercase, max_ram=max_ram)
     normalizer = _normalizer(nfc, lowercase)
     if kind == "unigram":
-        backend = _unigram(words, special, rules, room, min_count, normalizer)
+        learned = learn_unigram(words, room - len(BYTES), min_count, max_ram)
+        backend = _unigram(learned, special, rules, normalizer)
     else:
         build = {"bpe": _bpe, "bpe-word-end": _word_end, "wordpiece": _wordpiece, "word": _word, "char": _char}[kind]
         backend = build(words, special, rules.unknown, room, min_count)
@@ -165,12 +167,10 @@ def _wordpiece(words: Counter[str], special: list[str], unknown: str, room: int,
     return backend
 
 
-def _unigram(
-    words: Counter[str], special: list[str], rules: Style, room: int, min_count: int, normalizer: list[Any]
-) -> Any:
+def _unigram(learned: list[tuple[str, float]], special: list[str], rules: Style, normalizer: list[Any]) -> Any:
     """Special tokens, bytes, and pieces by falling probability."""
     taken = {*special, *rules.last, *BYTES}
-    learned = [(piece, score) for piece, score in learn_unigram(words, room - 256, min_count) if piece not in taken]
+    learned = [(piece, score) for piece, score in learned if piece not in taken]
     # never found in text, see `guard`; the least score keeps the penalty of what is unknown where it would be
     least = min((score for _, score in learned), default=0.0)
     pieces = [*((name, least) for name in (*special, *BYTES)), *learned]

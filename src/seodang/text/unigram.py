@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 SPACE = "\u2581"
@@ -95,30 +94,3 @@ def unigram_splitter() -> Callable[[str], list[tuple[str, Any]]]:
         return result
 
     return split
-
-
-def learn_unigram(words: Counter[str], room: int, min_count: int) -> list[tuple[str, float]]:
-    """At most `room` pieces with their log probabilities, the most probable first. `words` is emptied."""
-    from tokenizers import Tokenizer as Backend
-    from tokenizers import models, pre_tokenizers, trainers
-
-    counts: Counter[str] = Counter()
-    for word, count in words.items():
-        for character in word:
-            counts[character] += count
-    alphabet = set(sorted(counts, key=lambda character: (-counts[character], character))[: max(1, room * 3 // 4)])
-
-    def repeated() -> Iterator[str]:
-        while words:
-            word, count = words.popitem()
-            known = "".join(character if character in alphabet else " " for character in word)
-            while count > 0:
-                yield " ".join([known] * min(count, 10_000))
-                count -= 10_000
-
-    backend = Backend(models.Unigram())
-    backend.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
-    trainer = trainers.UnigramTrainer(vocab_size=room, show_progress=False)
-    backend.train_from_iterator(repeated(), trainer)
-    learned = json.loads(backend.to_str())["model"]["vocab"]
-    return sorted(((piece, round(score, 4)) for piece, score in learned), key=lambda item: (-item[1], item[0]))
