@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from seodang.checkpoints.huggingface import save_folder
 from seodang.checkpoints.llama2c import read_header
 from seodang.checkpoints.rotary import halves_from_pairs, pairs_from_halves
-from seodang.checkpoints.sentencepiece import (
+from seodang.text.sentencepiece import (
     BYTE,
     CONTROL,
     NORMAL,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from seodang.inference.language_model import LanguageModel
 from seodang.inference.streaming import BROKEN, TextStream, overlap
 from seodang.text.tokenizer import Tokenizer
+from seodang.text.train import train_tokenizer
 from tests.inference.conftest import TEXTS, train
 
 SYLLABLES = "".join(chr(code) for code in range(0xAC00, 0xD7A4))
@@ -129,3 +130,34 @@ def test_sentencepiece_with_bytes_and_bos(models):
     lm = LanguageModel(models["llama"], tokenizer)
     assert lm.prompt_ids("")[:2] == [1]  # bos, once, also where there is text
     assert lm.prompt_ids("ab").count(1) == 1 and lm.prompt_ids("ab")[0] == 1
+
+
+KOREAN = "서당에서 아이들이 하늘 천 따 지, 글을 배운다. Hello, 세계! don't 각낙닥 42"
+
+
+@pytest.mark.parametrize("style", ["t5", "marian", "albert", "bert", "gpt"])
+@pytest.mark.parametrize("kind", ["unigram", "wordpiece", "bpe-word-end"])
+@pytest.mark.parametrize("n_prompt", [0, 3])
+def test_every_style_streams_what_it_decodes(kind, style, n_prompt):
+    """Word starts, ## pieces and ▁; characters without a piece as bytes; special tokens shown to nobody."""
+    tokenizer = train_tokenizer([KOREAN] * 5, kind, 500, style=style)
+    emoji = " 🙂👩‍👩‍👧 龍똠방각하" if kind == "unigram" else ""
+    special = sorted(tokenizer.special_ids - {tokenizer.unk_id})
+    ids = tokenizer.encode(KOREAN + emoji)
+    ids = [*ids[:5], *special[:12], *ids[5:], special[0]]
+    prompt, rest = ids[:n_prompt], ids[n_prompt:]
+    pieces = pieces_of(tokenizer, rest, prompt=prompt)
+    whole = tokenizer.decode(ids, skip_special=True)
+    assert tokenizer.decode(prompt, skip_special=True) + "".join(pieces) == whole
+    assert not any("\ufffd" in piece for piece in pieces)
+    if kind == "unigram":
+        assert whole == KOREAN + emoji
+    else:  # words and punctuation with a space between them
+        assert "서당에서 아이들이 하늘 천 따 지 , 글을 배운다 ." in whole and "#" not in whole and "</w>" not in whole
+
+
+def test_all_syllables_stream_from_a_unigram_vocabulary():
+    tokenizer = train_tokenizer([KOREAN] * 5, "unigram", 500, style="t5")
+    text = "".join(map(chr, range(0xAC00, 0xD7A4)))
+    pieces = pieces_of(tokenizer, tokenizer.encode(text))
+    assert "".join(pieces) == text and not any("\ufffd" in piece for piece in pieces)

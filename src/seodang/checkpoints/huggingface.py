@@ -16,7 +16,6 @@ import seodang
 from seodang.checkpoints.layouts import Layout, layout_of_config, layout_of_family
 from seodang.checkpoints.probe import make_probe
 from seodang.checkpoints.publish import SEODANG, publish_folder, require_published
-from seodang.checkpoints.sentencepiece import read_model, tokenizer_from_pieces
 from seodang.checkpoints.sharded import Parts, is_sharded
 from seodang.checkpoints.tensor_files import Tensors, read_json, stored_keys, weight_files, write_tensors
 from seodang.checkpoints.weights import DTYPES, assemble, check_finite, check_shape, expected_shapes
@@ -25,6 +24,7 @@ from seodang.files import require_free_space
 from seodang.models.base import Model
 from seodang.models.config import ModelConfig
 from seodang.text.tokenizer import Tokenizer
+from seodang.text.vocabularies import has_tokenizer
 
 MAX_SHARD_BYTES = 5_000_000_000
 
@@ -166,11 +166,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:
     """The folder's tokenizer; None when it has no file of one. Raises DataError when the file is damaged."""
-    known = ("tokenizer.json", "vocab.json", "vocab.txt", "encoder.json")
-    if any((folder / name).is_file() for name in known):
-        return Tokenizer.load(folder)
-    pieces = folder / "tokenizer.model"  # older LLaMA folders have nothing else
-    return tokenizer_from_pieces(read_model(pieces)) if pieces.is_file() else None
+    return Tokenizer.load(folder) if has_tokenizer(folder) else None
 
 
 def check_tokenizer(tokenizer: Tokenizer | None, rows: int, origin: object) -> None:

@@ -53,7 +53,8 @@ class _DecodedPieces:
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int]) -> None:
         self.tokenizer = tokenizer
-        self.ids = list(prompt[-_WINDOW:])
+        self.skipped = tokenizer.special_ids  # which would push the words out of the window
+        self.ids = [token for token in prompt if token not in self.skipped][-_WINDOW:]
         self.shown = len(self.ids)  # ids[:shown] are on the screen
         self.start = 0  # ids[start:] are decoded
 
@@ -63,6 +64,8 @@ class _DecodedPieces:
         return after[len(before) :]
 
     def push(self, token: int) -> str:
+        if token in self.skipped:
+            return ""
         self.ids.append(token)
         text = self._new()
         if text.endswith(BROKEN):

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 _SPACE = "\u2581"  # ▁, SentencePiece's space
 
+TRIM = "^ +| +$"
+"""The rule that drops spaces at both ends of a text, as a regular expression whose matches go."""
+
 
 def rules_of(part: Any) -> list[dict[str, Any]]:
     """A normalizer, pre-tokenizer or decoder as tokenizer.json writes it: its rules one after another."""
@@ -31,6 +34,8 @@ def flatten(rule: dict[str, Any] | None) -> list[dict[str, Any]]:
 def prefix_of(backend: Backend) -> str:
     """Where a space is put before the text: "none", "first" (of the text) or "always" (after specials too)."""
     for rule in rules_of(backend.normalizer) + rules_of(backend.pre_tokenizer):
+        if rule["type"] == "WhitespaceSplit":  # what follows puts one before every word
+            return "none"
         if rule["type"] == "Metaspace" and rule.get("prepend_scheme", "always") != "never":
             return str(rule.get("prepend_scheme", "always"))
         if rule["type"] == "Prepend" or (rule["type"] == "ByteLevel" and rule.get("add_prefix_space")):
@@ -52,12 +57,16 @@ def without_prefix(backend: Backend) -> Backend:
 
 def _without(rule: Any) -> Any:
     if isinstance(rule, list):
-        return [_without(item) for item in rule if item.get("type") != "Prepend"]
-    if not isinstance(rule, dict) or rule.get("type") == "Prepend":
+        return [_without(item) for item in rule if not _at_edges(item)]
+    if not isinstance(rule, dict) or _at_edges(rule):
         return None
     changed = {key: _without(value) if isinstance(value, list) else value for key, value in rule.items()}
     changed |= {"prepend_scheme": "never"} if "prepend_scheme" in rule else {}
     return changed | ({"add_prefix_space": False} if "add_prefix_space" in rule else {})
+
+
+def _at_edges(rule: dict[str, Any]) -> bool:
+    return rule.get("type") == "Prepend" or rule.get("pattern") == {"Regex": TRIM}
 
 
 class Spelling:

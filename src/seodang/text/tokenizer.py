@@ -52,7 +52,8 @@ class Tokenizer(Roles):
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
-        """A tokenizer from a folder or a file: tokenizer.json, GPT-2's or GPT-1's published files, or vocab.txt.
+        """A tokenizer from a folder or a file: tokenizer.json, GPT-2's, GPT-1's or RoBERTa's published files, vocab.txt,
+        or SentencePiece's .model.
 
         Raises DataError when nothing of the kind is there, or when a file is damaged.
         """
@@ -101,6 +102,7 @@ class Tokenizer(Roles):
         *,
         add_space_prefix: bool = True,
         special: dict[str, int] | None = None,
+        normalizers: Sequence[Any] = (),
         bos_id: int | None = None,
         eos_id: int | None = None,
         pad_id: int | None = None,
@@ -111,7 +113,10 @@ class Tokenizer(Roles):
         """SentencePiece BPE with byte fallback from its pieces and scores: LLaMA's GGUF files, llama2.c's .bin.
 
         types   as for `from_bpe`; without them ids 0, 1, 2 are <unk>, <s>, </s> and `<0xNN>` are bytes.
+        normalizers  rules of `tokenizers` for the text, before its spaces are marked.
         """
+        from tokenizers.normalizers import Sequence as Rules
+
         from seodang.text.pieces import sentencepiece_backend, sentencepiece_types
 
         if types is None:
@@ -121,6 +126,8 @@ class Tokenizer(Roles):
         eos_id = 2 if eos_id is None and 2 in control else eos_id
         unk_id = 0 if unk_id is None and types[0] == 2 else unk_id
         backend = sentencepiece_backend(tokens, scores, types, special or {}, unk_id, add_space_prefix)
+        if normalizers:
+            backend.normalizer = Rules([*normalizers, backend.normalizer])
         ids = {"bos_token": bos_id, "eos_token": eos_id, "pad_token": pad_id, "unk_token": unk_id}
         return cls._from_tables(backend, tokens, ids, add_bos and bos_id is not None, chat_template)
 

@@ -54,12 +54,14 @@ def unigram_backend(
 def guard(backend: Any, names: Iterable[str]) -> None:
     """Keep `names` that a text spells out from being found as pieces: the text is cut after their first character.
 
-    A unigram model looks pieces up in the text itself, and its vocabulary holds the special tokens too.
+    A unigram model looks pieces up in the text itself, and its vocabulary holds the special tokens too. No piece is
+    found across the cut, and unknown characters on both sides of it are two unknown tokens.
     """
     from tokenizers import Regex, pre_tokenizers
 
     rests: dict[str, list[str]] = {}
-    for name in sorted(name for name in set(names) if len(name) > 1 and backend.token_to_id(name) is not None):
+    pieces = backend.get_vocab(with_added_tokens=False)
+    for name in sorted(name for name in set(names) if len(name) > 1 and name in pieces):
         rests.setdefault(name[0], []).append(re.escape(name[1:]))
     pattern = "|".join(f"{re.escape(first)}(?={'|'.join(tails)})" for first, tails in rests.items())
     if not pattern:

@@ -1,4 +1,5 @@
-"""Files → Tokenizer: Hugging Face folders, GPT-2's and GPT-1's published vocabularies, BERT's vocab.txt."""
+"""Files → Tokenizer: Hugging Face folders, the published vocabularies of GPT-1, GPT-2, RoBERTa and BERT, SentencePiece's
+`.model` files."""
 
 from __future__ import annotations
 
@@ -7,11 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from seodang.errors import DataError
+from seodang.text.styles import STYLES, frame
 from seodang.text.tokenizer import Tokenizer
+from seodang.text.unigram import BYTES, guard
 
 _VOCABULARIES = ("vocab.json", "encoder.json", "encoder_bpe_40000.json")
 _MERGES = ("merges.txt", "vocab.bpe", "vocab_40000.bpe")
-_FIX = "name a folder with tokenizer.json, vocab.json + merges.txt, or vocab.txt"
+_PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "source.spm")
+_FIX = "name a folder with tokenizer.json, vocab.json + merges.txt, vocab.txt or a SentencePiece model"
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer's file that `load` reads."""
+    names = ("tokenizer.json", "vocab.txt", *_VOCABULARIES, *_PIECES)
+    return any((folder / name).is_file() for name in names)
 
 
 def load(path: Path) -> Tokenizer:
@@ -25,11 +35,16 @@ def load(path: Path) -> Tokenizer:
         vocabulary = _first(folder, _VOCABULARIES)
         if vocabulary is not None:
             return _load_bpe(vocabulary, folder)
+        pieces = _first(folder, _PIECES)
+        if pieces is not None:
+            return _load_pieces(pieces, folder)
         texts = [path / "vocab.txt"] if (path / "vocab.txt").is_file() else sorted(path.glob("*vocab.txt"))
         if len(texts) == 1:
             return _load_wordpiece(texts[0], folder)
         found = f"found {', '.join(file.name for file in texts)}: name one" if texts else "no tokenizer file in it"
         raise DataError(f"{path} is not a tokenizer", found, _FIX)
+    if path.suffix in (".model", ".spm"):
+        return _load_pieces(path, folder)
     if path.suffix == ".txt" and path.name not in _MERGES:
         return _load_wordpiece(path, folder)
     if path.name in _MERGES:
@@ -95,8 +110,17 @@ def _backend_of(path: Path, text: str) -> Any:
 
 
 def _load_tokenizer_json(path: Path, folder: Path) -> Tokenizer:
-    _read_json(path)
-    backend = _backend_of(path, _read_text(path))
+    whole = _read_json(path)
+    if (whole.get("decoder") or {}).get("type") == "Kiwi":
+        raise DataError(
+            f"{path} is a vocabulary of the Korean analyser Kiwi",
+            "its pieces are morphemes with their word classes, which only Kiwi finds in a text",
+            "take another Korean tokenizer, or train one: seodang tokenizer train --kind unigram",
+        )
+    backend = _backend_of(path, json.dumps(whole))
+    if whole["model"].get("type") == "Unigram":
+        names = [token["content"] for token in whole.get("added_tokens", ()) if token["special"]]
+        guard(backend, [*names, *(BYTES if whole["model"].get("byte_fallback") else ())])
     if not backend.get_vocab_size():
         raise DataError(f"{path} is not a tokenizer", "its vocabulary is empty", _FIX)
     config = _config_of(folder) if path.name == "tokenizer.json" else {}
@@ -108,11 +132,15 @@ def _load_tokenizer_json(path: Path, folder: Path) -> Tokenizer:
 def _guessed_roles(backend: Any) -> dict[str, Any]:
     """Roles of a tokenizer.json that comes alone, by the names that publishers use."""
     known = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+    encoder = "<mask>" in known or "[MASK]" in known
     names = {
         "bos_token": ("<s>", "<|begin_of_text|>", "<bos>"),
         "eos_token": ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"),
         "pad_token": ("<|pad|>", "<pad>", "[PAD]"),
         "unk_token": ("<|unk|>", "<unk>", "[UNK]"),
+        "cls_token": ("[CLS]", *["<s>"] * encoder),
+        "sep_token": ("[SEP]", *["</s>"] * encoder),
+        "mask_token": ("[MASK]", "<mask>"),
     }
     found = {role: next((name for name in choices if name in known), None) for role, choices in names.items()}
     return {role: name for role, name in found.items() if name is not None}
@@ -129,9 +157,16 @@ def _load_bpe(path: Path, folder: Path) -> Tokenizer:
     merges = _read_merges(merges_file, vocabulary)
     config = _config_of(folder)
     word_end = any(token.endswith("</w>") for token in vocabulary)
-    backend = _word_end_backend(vocabulary, merges) if word_end else _gpt2_backend(vocabulary, merges)
+    if word_end:
+        backend = _word_end_backend(vocabulary, merges)
+    else:
+        backend = _gpt2_backend(vocabulary, merges, bool(config.get("add_prefix_space")))
     if word_end:
         config.setdefault("unk_token", "<unk>")
+    elif {"<s>", "</s>", "<mask>"} <= vocabulary.keys():  # RoBERTa, BART
+        style = STYLES["roberta"]
+        frame(backend, "roberta", "bpe", [name for name in style.first if name in vocabulary])
+        config = {**style.roles, **config}
     else:  # GPT-2 has one special token, for everything
         for role in ("bos_token", "eos_token", "unk_token"):
             config.setdefault(role, "<|endoftext|>")
@@ -155,12 +190,12 @@ def _read_merges(path: Path, vocabulary: dict[str, int]) -> list[tuple[str, str]
     return merges
 
 
-def _gpt2_backend(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Any:
+def _gpt2_backend(vocabulary: dict[str, int], merges: list[tuple[str, str]], prefix: bool) -> Any:
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, pre_tokenizers, processors
 
     backend = Backend(models.BPE(vocab=vocabulary, merges=merges))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     backend.decoder = decoders.ByteLevel()
     backend.post_processor = processors.ByteLevel(trim_offsets=False)
     return backend
@@ -176,6 +211,16 @@ def _word_end_backend(vocabulary: dict[str, int], merges: list[tuple[str, str]])
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.BPEDecoder(suffix="</w>")
     return backend
+
+
+def _load_pieces(path: Path, folder: Path) -> Tokenizer:
+    """SentencePiece's .model, with what the files beside it say of the family."""
+    from seodang.text.sentencepiece import read_model, tokenizer_from_pieces
+
+    config = _config_of(folder)
+    if (folder / "config.json").is_file():
+        config.setdefault("model_type", _read_json(folder / "config.json").get("model_type"))
+    return tokenizer_from_pieces(read_model(path), config | {"chat_template": _template_of(folder, config)})
 
 
 def _load_wordpiece(path: Path, folder: Path) -> Tokenizer:
