@@ -10,6 +10,9 @@ from transformers import AutoModelForCausalLM
 from seodang.checkpoints.huggingface import save_folder
 from seodang.checkpoints.llama2c import read_header
 from seodang.checkpoints.rotary import halves_from_pairs, pairs_from_halves
+from seodang.checkpoints.weights import assemble
+from seodang.errors import DataError
+from seodang.models.base import Model
 from seodang.text.sentencepiece import (
     BYTE,
     CONTROL,
@@ -18,9 +21,6 @@ from seodang.text.sentencepiece import (
     read_llama2c_vocabulary,
     read_model,
 )
-from seodang.checkpoints.weights import assemble
-from seodang.errors import DataError
-from seodang.models.base import Model
 from tests.checkpoints.conftest import cut, logits
 from tests.checkpoints.files import tiny, write_llama2c, write_llama2c_tokenizer
 

@@ -28,7 +28,7 @@ def cuts(word: str, pieces: dict[str, float]) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_expectations_are_sums_over_all_cuts(seed: int) -> None:
-    """Eq. 2 and the E step: P(x) over all cuts of X; each piece counted as often as the cuts hold it, by their share."""
+    """P(X) is the sum over all cuts; a piece is counted as often as the cuts hold it, by their share."""
     generator = random.Random(seed)
     words = Counter({"".join(generator.choices("ab각", k=generator.randint(1, 8))): generator.randint(1, 9)
                      for _ in range(12)})  # fmt: skip
@@ -59,7 +59,7 @@ def test_every_step_raises_the_likelihood(lines: list[str]) -> None:
     words = Counter(" ".join(lines).split())
     names = sorted({word[a:b] for word in words for a in range(len(word)) for b in range(a + 1, len(word) + 1)})[:3000]
     lattice = Lattice(list(words), {name: id for id, name in enumerate(names)})
-    weights, alive = np.array(list(words.values()), dtype=float), np.ones(len(names), dtype=bool)
+    weights = np.array(list(words.values()), dtype=float)
     scores, likelihoods = np.full(len(names), -math.log(len(names))), []
     for _ in range(6):
         counts, likelihood = lattice.expected(scores, weights)

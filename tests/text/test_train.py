@@ -74,7 +74,7 @@ def test_the_same_text_gives_the_same_vocabulary_in_every_process(kind: str, lin
     file.write_text("\n".join(lines), "utf-8")
     here = train_tokenizer(file, kind=kind, vocab_size=350).fingerprint()  # type: ignore[arg-type]
     assert here == train_tokenizer([file], kind=kind, vocab_size=350).fingerprint()  # type: ignore[arg-type]
-    if kind in ("bpe-word-end", "wordpiece", "unigram"):  # the library's own trainers differ here from process to process
+    if kind in ("bpe-word-end", "wordpiece", "unigram"):  # the library's trainers differ here each time
         code = (
             "import sys; from pathlib import Path; from seodang.text.train import train_tokenizer;"
             "print(train_tokenizer(Path(sys.argv[1]), kind=sys.argv[2], vocab_size=350).fingerprint())"

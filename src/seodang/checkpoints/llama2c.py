@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from seodang.checkpoints.rotary import halves_from_pairs
-from seodang.text.sentencepiece import read_llama2c_vocabulary, read_model, tokenizer_from_pieces
 from seodang.errors import DataError
 from seodang.models.config import ModelConfig, RoPE
+from seodang.text.sentencepiece import read_llama2c_vocabulary, read_model, tokenizer_from_pieces
 from seodang.text.tokenizer import Tokenizer
 
 _MAGIC = 0x616B3432  # "ak42"

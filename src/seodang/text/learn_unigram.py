@@ -110,7 +110,7 @@ class Lattice:
         for level in reversed(self._levels()):
             shares[level] *= passing[self.ends[level]]
             np.add.at(passing, self.starts[level], shares[level])
-        counts = np.bincount(self.pieces, shares, minlength=len(scores))
+        counts = np.bincount(self.pieces, shares, minlength=len(scores)).astype(np.float64)
         return counts, float(weights @ reached[self.last])
 
 
@@ -136,7 +136,8 @@ def learn_unigram(
                 known[run] += count
     pieces, frequencies = _seeds(known, room, min_count, max_ram // 8 // _BYTES_PER_SEED)
     scores = _fit(known, pieces, frequencies, room)
-    learned = [(piece, round(score, 6)) for piece, score in zip(pieces, scores.tolist(), strict=True) if score > -np.inf]
+    scored = zip(pieces, scores.tolist(), strict=True)
+    learned = [(piece, round(score, 6)) for piece, score in scored if score > -np.inf]
     return sorted(learned, key=lambda entry: (-entry[1], entry[0]))
 
 

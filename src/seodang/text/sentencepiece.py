@@ -123,8 +123,8 @@ def _bytes_of(path: Path) -> bytes:
 def _trainer_spec(fields: dict[int, int | bytes]) -> dict[str, Any]:
     """3 model_type (1 unigram, 2 BPE), 24 treat_whitespace_as_suffix, 40 to 43 ids of unk, bos, eos, pad (−1: none)."""
     kind = fields.get(3, 1)
-    if kind not in (1, 2) or fields.get(24):
-        raise ValueError(f"model type {kind} or its spaces behind the words are not supported")
+    if not isinstance(kind, int) or kind not in (1, 2) or fields.get(24):
+        raise ValueError(f"model type {kind!r} or its spaces behind the words are not supported")
     names = ("unk_token", "bos_token", "eos_token", "pad_token")
     ids = {name: fields.get(40 + at, (0, 1, 2, -1)[at]) for at, name in enumerate(names)}
     known = {name: id for name, id in ids.items() if isinstance(id, int) and 0 <= id < 1 << 31}
@@ -243,15 +243,18 @@ def _albert(config: Mapping[str, Any]) -> list[Any]:
 
 
 def _bpe(pieces: Pieces, config: dict[str, Any]) -> Tokenizer:
-    ids = {f"{role.removesuffix('_token')}_id": id for role, id in pieces.roles.items() if id < len(pieces.tokens)}
+    ids = {role: id for role, id in pieces.roles.items() if id < len(pieces.tokens)}
     return Tokenizer.from_sentencepiece(
         pieces.tokens,
         pieces.scores,
         pieces.types,
         add_space_prefix=pieces.add_space_prefix,
         normalizers=_normalizers(pieces),
+        bos_id=ids.get("bos_token"),
+        eos_id=ids.get("eos_token"),
+        pad_id=ids.get("pad_token"),
+        unk_id=ids.get("unk_token"),
         chat_template=config.get("chat_template"),
-        **ids,
     )
 
 

@@ -52,8 +52,8 @@ class Tokenizer(Roles):
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
-        """A tokenizer from a folder or a file: tokenizer.json, GPT-2's, GPT-1's or RoBERTa's published files, vocab.txt,
-        or SentencePiece's .model.
+        """A tokenizer from a folder or a file: tokenizer.json, GPT-2's, GPT-1's or RoBERTa's published files, BERT's
+        vocab.txt, or SentencePiece's .model.
 
         Raises DataError when nothing of the kind is there, or when a file is damaged.
         """

@@ -1,5 +1,4 @@
-"""Files → Tokenizer: Hugging Face folders, the published vocabularies of GPT-1, GPT-2, RoBERTa and BERT, SentencePiece's
-`.model` files."""
+"""Files → Tokenizer: Hugging Face folders, the files of GPT-1, GPT-2, RoBERTa, BERT and SentencePiece."""
 
 from __future__ import annotations
 
