@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from seodang.data.masked_rows import MaskedRows
+from seodang.data.masked_rows import MaskedRows, Mode
 from seodang.data.rows import Row, RowLoader, collate, row_batches
 from seodang.data.shards import TokenShards
 from seodang.data.special import SpecialIds
@@ -120,14 +120,17 @@ def test_masked_anew_in_every_epoch(stories: TokenShards) -> None:
 
 
 def test_special_tokens_stay_and_never_come_in(stories: TokenShards) -> None:
-    for mode in ("nsp", "full-sentences", "plain"):
+    modes: tuple[Mode, ...] = ("nsp", "full-sentences", "plain")
+    for mode in modes:
         rows = MaskedRows(stories, special(), length=64, mode=mode, share=0.9)
         for batch in row_batches(rows, 16, max_tokens=4000):
             original = torch.where(batch.targets != -100, batch.targets, batch.ids)
             special_place = (original <= 3) | (original >= 265)
             assert not (batch.targets[special_place] != -100).any()
             changed = (batch.ids != original) & (batch.ids != MASK)
-            assert changed.any() and ((batch.ids[changed] > 3) & (batch.ids[changed] < 265)).all()
+            assert changed.any() == (mode != "plain")  # ELECTRA's chosen tokens are all masked
+            assert ((batch.ids[changed] > 3) & (batch.ids[changed] < 265)).all()
+            assert mode != "plain" or (batch.ids[batch.targets != -100] == MASK).all()
 
 
 def test_padding_by_hand() -> None:

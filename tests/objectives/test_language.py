@@ -12,7 +12,13 @@ import torch.nn.functional as F
 from seodang.data.batch import Batch
 from seodang.models.families import build_model
 from seodang.models.sizes import published
-from seodang.objectives.language import LanguageModelling, _rows_to_gradient, cross_entropy, linear_cross_entropy
+from seodang.objectives.language import (
+    LanguageModelling,
+    _rows_to_gradient,
+    count_correct,
+    cross_entropy,
+    linear_cross_entropy,
+)
 from seodang.objectives.loss import Loss, Term
 
 
@@ -27,8 +33,9 @@ def test_cross_entropy_by_hand() -> None:
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_chunked_equals_plain_with_gradients(
-    chunk_bytes: int, softcap: float | None, weighted: bool, biased: bool
+    chunk_bytes: int, softcap: float | None, weighted: bool, biased: bool, smoothing: float
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(23, 8, generator=generator, dtype=torch.float64)
@@ -42,10 +49,11 @@ def test_chunked_equals_plain_with_gradients(
     logits = plain[0] @ plain[1].T + (plain[2] if biased else 0)
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
-    each = F.cross_entropy(logits, targets, reduction="none")
+    each = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
     expected = (each if label_weights is None else each * label_weights).sum()
     (expected * 0.3).backward()
-    options = {"label_weights": label_weights, "softcap": softcap, "bias": chunked[2] if biased else None}
+    options: dict[str, Any] = {"label_weights": label_weights, "softcap": softcap, "label_smoothing": smoothing}
+    options["bias"] = chunked[2] if biased else None
     found = linear_cross_entropy(*chunked[:2], targets, chunk_bytes=chunk_bytes, **options)
     (found * 0.3).backward()
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -56,10 +64,20 @@ def test_chunked_equals_plain_with_gradients(
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=1e-9)
 
 
+def test_label_smoothing_by_hand() -> None:
+    """Odds 6:3:1 and ε = 0.3: the target keeps 0.7 + 0.1, each other one gets 0.1."""
+    hidden, weight = torch.ones(1, 1), torch.tensor([6.0, 3.0, 1.0]).log()[:, None]
+    found = linear_cross_entropy(hidden, weight, torch.tensor([0]), label_smoothing=0.3)
+    expected = -0.8 * math.log(0.6) - 0.1 * math.log(0.3) - 0.1 * math.log(0.1)
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_compiled_rows_equal_the_eager_ones() -> None:
     logits, targets = torch.randn(5, 11), torch.randint(0, 11, (5,))
     compiled = torch.compile(_rows_to_gradient, dynamic=True, backend="aot_eager")  # CUDA's path, without its kernels
-    a, b = compiled(logits, targets, None, 2.0, True), _rows_to_gradient(logits, targets, None, 2.0, True)
+    a, b = (
+        rows(logits, targets, None, 2.0, 0.1, True) for rows in (compiled, _rows_to_gradient)
+    )
     torch.testing.assert_close(a, b)
 
 
@@ -105,6 +123,11 @@ def test_no_target_is_zero_and_harmless() -> None:
     assert hidden.grad is not None and not hidden.grad.any()
 
 
+def test_what_is_measured_beside_the_loss_enters_nothing() -> None:
+    loss = Loss(a=Term(torch.tensor(6.0), 2), accuracy=Term(torch.tensor(3.0), 5, coefficient=0))
+    assert loss.total({"a": 4}).item() == 1.5
+
+
 def test_total_divides_each_term_by_the_weight_of_the_step() -> None:
     loss = Loss(a=Term(torch.tensor(6.0), 2), b=Term(torch.tensor(5.0), 1, coefficient=0.5))
     assert loss.total({"a": 4, "b": 10}).item() == pytest.approx(6 / 4 + 0.5 * 5 / 10)
@@ -146,3 +169,17 @@ def test_evaluation_computes_no_gradient(context: type, monkeypatch: pytest.Monk
     with context():
         linear_cross_entropy(hidden, weight, torch.arange(6))
     assert asked == [(False, False)]
+
+
+def test_right_answers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build_model(published("gpt2-mini", vocab_size=30, context_length=16))
+    model.init_weights(torch.Generator().manual_seed(0))
+    ids = torch.randint(0, 30, (3, 9), generator=torch.Generator().manual_seed(1))
+    hidden = model(ids)
+    best = model.logits(hidden).argmax(dim=-1)
+    targets = torch.where(torch.rand(3, 9) < 0.5, best, (best + 1) % 30)
+    targets[0, :5] = -100
+    expected = int((best == targets).sum())
+    monkeypatch.setattr("seodang.objectives.language.CHUNK_BYTES", 4 * 30 * 7)  # seven rows at a time
+    assert int(count_correct(model, hidden, targets)) == expected
+    assert int(count_correct(model, hidden, torch.full((3, 9), -100))) == 0

@@ -25,6 +25,8 @@ def finish_run(result: RunResult, as_json: bool) -> int:
         if row:
             bits = row["bits_per_byte"]
             shown = f", {bits:.3f} bits per byte" if bits == bits else ""  # nan: the bytes are unknown
+            others = {key: value for key, value in row.items() if key not in ("loss_per_token", "bits_per_byte")}
+            shown += "".join(f", {key.replace('_', ' ')} {value:.3f}" for key, value in others.items())
             lines.append(f"held-out loss {name:<6} {row['loss_per_token']:.4f} per token{shown}")
     if summary.skipped:
         lines.append(f"{summary.skipped} bad steps were skipped")

@@ -25,7 +25,7 @@ class MaskedRows(Rows):
     sop             the same with that of sentence order (ALBERT, sec. 3.1)
     full-sentences  [CLS] text [SEP], always full: where a document ends the next one begins behind a [SEP] (RoBERTa,
                     sec. 4.2)
-    plain           [CLS] text [SEP] of one document
+    plain           [CLS] text [SEP] of one document, every chosen token masked (ELECTRA, sec. 2)
 
     Pairs are cut where a sentence begins; a tenth of them is of random shorter length (BERT, app. A.2), `short`.
     Parts of a pair never leave their document. `share`, `longest_ngram`: see `mask_tokens`. Each position has a
@@ -81,6 +81,7 @@ class MaskedRows(Rows):
 
     def _masked(self, ids: Ints, rng: np.random.Generator) -> Row:
         special = self.special
+        as_mask, as_random = (1.0, 0.0) if self.mode == "plain" else (0.8, 0.1)
         noised, targets = mask_tokens(
             ids,
             ~special.is_special[ids],
@@ -88,6 +89,8 @@ class MaskedRows(Rows):
             mask_id=self.mask,
             replacements=special.ordinary,
             share=self.share,
+            as_mask=as_mask,
+            as_random=as_random,
             longest_ngram=self.longest_ngram,
         )
         n_bytes = int(self.shards.token_bytes[targets[targets >= 0]].sum()) * self.shards.bytes_ratio

@@ -74,6 +74,13 @@ def _texts(rows: Iterable[Row]) -> Iterable[tuple[str, str, str]]:
         yield source, target, row.where
 
 
+def is_pair(row: Row) -> bool:
+    """Whether a row is two texts by its keys: known ones, or the two columns of a tab-separated file."""
+    names = {key.casefold() for key, value in row.values.items() if isinstance(value, str)}
+    known = any({a, b} <= names for a, b in KEYS)
+    return known or (len(row.values) == len(names) == 2 and ".tsv" in row.source)
+
+
 def _keys(row: Row) -> tuple[str, str]:
     names = {key.casefold(): key for key in row.values}
     found = next(((names[a], names[b]) for a, b in KEYS if a in names and b in names), None)

@@ -40,15 +40,17 @@ def linear_cross_entropy(
     bias: Tensor | None = None,
     label_weights: Tensor | None = None,
     softcap: float | None = None,
+    label_smoothing: float = 0.0,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Tensor:
     """`cross_entropy(hidden @ weight.T + bias, targets)` without ever holding all logits.
 
     hidden (N, D), weight (V, D), bias (V,), targets (N,) → scalar in nats. Positions without a target are dropped.
     label_weights (N,): what each position's loss is multiplied by. softcap: logits z become softcap·tanh(z/softcap)
-    (Gemma 2, sec. 2). The gradients are computed chunk by chunk in the forward pass, so no chunk is computed twice;
-    peak memory is one chunk of `chunk_bytes` and the gradients themselves. Matrix products run in the autocast type,
-    the softmax in float32. It can be differentiated once.
+    (Gemma 2, sec. 2). label_smoothing ε: the target's probability is 1 - ε, and ε is shared by all V (Szegedy et al.
+    2016, sec. 7; Vaswani et al. 2017, sec. 5.4). The gradients are computed chunk by chunk in the forward pass, so no
+    chunk is computed twice; peak memory is one chunk of `chunk_bytes` and the gradients themselves. Matrix products run
+    in the autocast type, the softmax in float32. It can be differentiated once.
     """
     dtype = compute_type(hidden)
     chosen = targets != IGNORE
@@ -59,7 +61,9 @@ def linear_cross_entropy(
         hidden, weight = hidden.detach(), weight.detach()
         bias = None if bias is None else bias.detach()
     rows = max(1, chunk_bytes // (weight.shape[0] * dtype.itemsize))
-    result = _LinearCrossEntropy.apply(hidden, weight, bias, targets, label_weights, softcap, rows, dtype)
+    result = _LinearCrossEntropy.apply(
+        hidden, weight, bias, targets, label_weights, softcap, label_smoothing, rows, dtype
+    )
     assert isinstance(result, Tensor)
     return result
 
@@ -74,6 +78,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         targets: Tensor,
         label_weights: Tensor | None,
         softcap: float | None,
+        smoothing: float,
         rows: int,
         dtype: torch.dtype,
     ) -> Tensor:
@@ -89,7 +94,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 states = hidden[part].to(dtype)
                 logits = states @ matrix.T if bias is None else torch.addmm(bias.to(dtype), states, matrix.T)
                 scale = None if label_weights is None else label_weights[part]
-                total += _to_gradient(logits, targets[part], scale, softcap, any(ctx.needs_input_grad))
+                total += _to_gradient(logits, targets[part], scale, softcap, smoothing, any(ctx.needs_input_grad))
                 if d_hidden is not None:
                     d_hidden[part] = logits @ matrix
                 if d_weight is not None:
@@ -109,11 +114,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
             raise RuntimeError("linear_cross_entropy can be differentiated once: its gradients are scaled in place")
         scaled = [None if gradient is None else gradient.mul_(d_total) for gradient in ctx.gradients]
         ctx.gradients = None
-        return (*scaled, *(None,) * 5)
+        return (*scaled, *(None,) * 6)
 
 
 def _to_gradient(
-    logits: Tensor, targets: Tensor, label_weights: Tensor | None, softcap: float | None, need_gradient: bool
+    logits: Tensor,
+    targets: Tensor,
+    label_weights: Tensor | None,
+    softcap: float | None,
+    smoothing: float,
+    need_gradient: bool,
 ) -> Tensor:
     """The loss of logits (N, V), which are overwritten with their gradient if that is needed."""
     n = max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else logits.shape[0]
@@ -122,7 +132,7 @@ def _to_gradient(
     for i in range(0, logits.shape[0], n):
         some = slice(i, i + n)
         scale = None if label_weights is None else label_weights[some]
-        loss, gradient = step(logits[some], targets[some], scale, softcap, need_gradient)
+        loss, gradient = step(logits[some], targets[some], scale, softcap, smoothing, need_gradient)
         total += loss
         if gradient is not None:
             logits[some] = gradient
@@ -130,15 +140,22 @@ def _to_gradient(
 
 
 def _rows_to_gradient(
-    logits: Tensor, targets: Tensor, label_weights: Tensor | None, softcap: float | None, need_gradient: bool
+    logits: Tensor,
+    targets: Tensor,
+    label_weights: Tensor | None,
+    softcap: float | None,
+    smoothing: float,
+    need_gradient: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Loss, and d loss / d logits = softmax - one-hot, through the soft cap: its slope is 1 - tanh²."""
+    """Loss, and d loss / d logits = softmax - wanted distribution, through the soft cap: its slope is 1 - tanh²."""
     x = logits.to(torch.float64 if logits.dtype == torch.float64 else torch.float32, copy=True)
     capped = None
     if softcap is not None:
         capped = torch.tanh(x / softcap)
         x = capped * softcap
     wanted = x.gather(1, targets[:, None])[:, 0]
+    if smoothing:
+        wanted = (1 - smoothing) * wanted + smoothing * x.mean(dim=1)
     top = x.amax(dim=1, keepdim=True)
     x = x.sub_(top).exp_()
     norm = x.sum(dim=1, keepdim=True)
@@ -148,7 +165,9 @@ def _rows_to_gradient(
     if not need_gradient:
         return losses.sum(), None
     x = x.div_(norm)
-    x = x.scatter_add_(1, targets[:, None], x.new_full((1, 1), -1.0).expand(len(targets), 1))
+    x = x.scatter_add_(1, targets[:, None], x.new_full((1, 1), smoothing - 1.0).expand(len(targets), 1))
+    if smoothing:
+        x = x.sub_(smoothing / x.shape[1])
     if label_weights is not None:
         x = x.mul_(label_weights[:, None])
     if capped is not None:
@@ -187,15 +206,34 @@ def _add_product(total: Tensor, gradient: Tensor, states: Tensor, *, first: bool
             total[some] += product.to(total.dtype)  # converted first: torch adds unlike types five times slower
 
 
-def vocabulary_loss(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
+def vocabulary_loss(model: Any, hidden: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """-Σ log P(target) in nats of hidden states (…, D) over the positions whose target (…) is not -100."""
-    chosen = targets != IGNORE
-    if not bool(chosen.all()):  # what a family puts before the output matrix is computed for these alone
-        hidden, targets = hidden[chosen], targets[chosen]
+    hidden, targets = _with_target(hidden, targets)
     states, weight = model.to_output(hidden).flatten(0, -2), model.output_weight
     return linear_cross_entropy(
-        states, weight, targets.flatten(), bias=model.output_bias, softcap=model.config.logit_softcap
-    )
+        states, weight, targets.flatten(), bias=model.output_bias, softcap=model.config.logit_softcap,
+        label_smoothing=label_smoothing,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def count_correct(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
+    """At how many positions with a target the most probable token is the target; arguments as of `vocabulary_loss`."""
+    hidden, targets = _with_target(hidden, targets)
+    states, targets = model.to_output(hidden).flatten(0, -2), targets.flatten()
+    weight, bias = model.output_weight, model.output_bias
+    rows = max(1, CHUNK_BYTES // (weight.shape[0] * states.dtype.itemsize))
+    right = torch.zeros((), dtype=torch.long, device=targets.device)
+    for start in range(0, len(targets), rows):
+        part = slice(start, start + rows)  # a soft cap changes no order
+        right += (F.linear(states[part], weight, bias).argmax(dim=1) == targets[part]).sum()
+    return right
+
+
+def _with_target(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Those positions: what a family puts before the output matrix is computed for them alone."""
+    chosen = targets != IGNORE
+    return (hidden, targets) if bool(chosen.all()) else (hidden[chosen], targets[chosen])
 
 
 class LanguageModelling:

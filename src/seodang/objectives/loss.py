@@ -13,7 +13,8 @@ class Term:
     """One summand of a loss.
 
     sum: scalar, in nats, with gradient. weight: how many things were summed (tokens, pairs, examples).
-    coefficient: what the mean enters the total with, λ in L3 = L2 + λ·L1.
+    coefficient: what the mean enters the total with, λ in L3 = L2 + λ·L1; 0 for what is only measured beside the
+    loss, such as an accuracy, which needs no weight in `Objective.weights`.
     """
 
     sum: Tensor
@@ -26,8 +27,9 @@ class Loss(dict[str, Term]):
 
     def total(self, weights: dict[str, float]) -> Tensor:
         """Σ coefficient · sum / weight, with the weights of the whole step: the scalar to differentiate."""
-        parts = [term.coefficient * term.sum / weights[name] for name, term in self.items() if weights[name] > 0]
-        return sum(parts[1:], start=parts[0]) if parts else sum(term.sum * 0 for term in self.values())  # type: ignore[return-value]
+        entering = {name: term for name, term in self.items() if term.coefficient}
+        parts = [term.coefficient * term.sum / weights[name] for name, term in entering.items() if weights[name] > 0]
+        return sum(parts[1:], start=parts[0]) if parts else sum(term.sum * 0 for term in entering.values())  # type: ignore[return-value]
 
 
 class Objective(Protocol):

@@ -75,6 +75,13 @@ class StepResult:
         return sum(self.coefficients[name] * self.mean(name) for name in self.sums)
 
     @property
+    def parts(self) -> dict[str, float]:
+        """The mean of each term as NAME_loss, where there are several, and what was measured beside the loss."""
+        terms = [name for name, coefficient in self.coefficients.items() if coefficient]
+        losses = {f"{name}_loss": self.mean(name) for name in terms} if len(terms) > 1 else {}
+        return losses | {name: self.mean(name) for name in self.sums if name not in terms}
+
+    @property
     def bits_per_byte(self) -> float:
         """The language term in bits per byte of text; nan when the bytes are unknown."""
         nats = self.sums.get("language", math.nan)

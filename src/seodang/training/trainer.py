@@ -72,7 +72,7 @@ class Summary:
     skipped: int = 0
     interrupted: bool = False
     evaluation: dict[str, float] = field(default_factory=dict)
-    """loss_per_token and bits_per_byte on the held-out part, at the end."""
+    """loss_per_token, bits_per_byte and what else was measured on the held-out part, at the end."""
     first_evaluation: dict[str, float] = field(default_factory=dict)
     """The same before the first step."""
     evaluated_step: int = -1
@@ -331,9 +331,8 @@ class Trainer:
             "grad_norm": result.grad_norm,
             "seconds": summary.seconds,
             "peak_bytes": peak_bytes(self.device),
+            **result.parts,
         }
-        if len(result.sums) > 1:
-            row |= {f"{name}_loss": result.mean(name) for name in result.sums}
         if result.skipped:
             row["skipped"] = result.skipped
         log.row(row)
@@ -379,13 +378,15 @@ class Trainer:
             total = evaluate(self.model, self.objective, self.evaluation, self.device, self.dtype, self.ranks)
             if total.micro_rows < most_rows(self.evaluation):
                 self.evaluation = [part for batch in self.evaluation for part in batch.split(total.micro_rows)]
-            result = {"loss_per_token": total.loss, "bits_per_byte": total.bits_per_byte}
+            result = {"loss_per_token": total.loss, "bits_per_byte": total.bits_per_byte, **total.parts}
             self.summary.evaluation = result
             if log is not None:
                 position = {"step": self.summary.steps, "tokens": self.summary.tokens, "split": "eval"}
                 log.row({**position, **result, "seconds": self.summary.seconds})
-                bits = f", {total.bits_per_byte:.3f} bits/byte" if total.n_bytes else ""
-                log.say(f"step {self.summary.steps}: held-out loss {total.loss:.4f} per token{bits}")
+                said = f"{total.loss:.4f} per token"
+                said += f", {total.bits_per_byte:.3f} bits/byte" if math.isfinite(total.bits_per_byte) else ""
+                said += "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in total.parts.items())
+                log.say(f"step {self.summary.steps}: held-out loss {said}")
         if self.sample is not None and (log is not None or self.ranks.shards):
             rows = self.sample()
             if log is not None:
