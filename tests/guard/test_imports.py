@@ -16,11 +16,11 @@ from tests.guard.source import PACKAGE, module_name, modules, tree
 
 # Data walks through the folders in this order; a folder may import only from itself and from those before it.
 ORDER = (
-    "errors files text data models objectives checkpoints training adapters inference alignment evaluation "
+    "errors files text data vectors models objectives checkpoints training adapters inference alignment evaluation "
     "studies planning serving recipes cli"
 ).split()
 
-HEAVY = ("torch", "transformers", "tokenizers", "gguf", "pyarrow", "matplotlib", "tensorboard")
+HEAVY = ("torch", "transformers", "tokenizers", "gguf", "pyarrow", "matplotlib", "tensorboard", "gensim")
 
 
 def imported(path: Path, *, only_at_import: bool = False) -> Iterator[tuple[int, str]]:
@@ -147,6 +147,7 @@ def run_help(arguments: list[str]) -> tuple[float, str, list[str]]:
 
 HELP = [["--help"]] + [[verb, "--help"] for verb in VERBS]
 HELP += [["tokenizer", word, "--help"] for word in ("train", "trace", "stats")]
+HELP += [["vectors", word, "--help"] for word in ("train", "neighbours", "analogy")]
 HELP += [["data", word, "--help"] for word in ("check", "show", "split", "stats")]
 
 

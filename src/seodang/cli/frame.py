@@ -57,7 +57,8 @@ def dispatch(
     """
     prog = f"seodang {group}"
     if not argv or argv[0] in ("-h", "--help"):
-        lines = [f"  {verb:<6} {line}" for verb, (line, _, _) in verbs.items()]
+        width = max(6, *map(len, verbs))
+        lines = [f"  {verb:<{width}} {line}" for verb, (line, _, _) in verbs.items()]
         print("\n".join([f"usage: {prog} VERB {operands}[options]        {prog} VERB --help", "", *lines]))
         return 0 if argv else 2
     verb, rest = argv[0], argv[1:]

@@ -13,6 +13,7 @@ from seodang.errors import SeodangError, UsageError, suggest
 VERBS: dict[str, str] = {
     "demo": "the whole ladder on embedded data: tokenizer, pre-training, instruction tuning, chat, report",
     "tokenizer": "train a tokenizer, trace its merges, compare vocabularies (train | trace | stats)",
+    "vectors": "static word vectors: skip-gram, GloVe, fastText (train | neighbours | analogy)",
     "data": "look at data before training on it (check | show | split | stats)",
     "pretrain": "train a language model on text",
     "sft": "instruction-tune a model on questions and answers or dialogues",

@@ -24,6 +24,7 @@ PACKAGES = {
     "pyarrow": ("to read parquet files", "pip install pyarrow"),
     "zstandard": ("to read .zst files", "pip install zstandard"),
     "gigatoken": ("to encode large corpora faster", "pip install gigatoken"),
+    "gensim": ("to train skip-gram and fastText vectors", "pip install gensim"),
     "tensorboard": ("for --tensorboard", "pip install tensorboard"),
     "transformers": ("for the tests of agreement with it", "pip install transformers"),
     # its own dependencies need a C++ compiler, and Seodang does without them

@@ -1,0 +1,1 @@
+"""WORDS → STATIC VECTORS: what came before language models."""
