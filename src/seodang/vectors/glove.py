@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seodang.vectors.cooccurrence import Cooccurrences
 
-BLOCK, POOL, BATCH = 1024, 1024, 1024
+BLOCK, POOL, BATCH = 1024, 1024, 512
 """Cells that stay together in the shuffle, blocks that are mixed with one another, cells of a step."""
 
 
