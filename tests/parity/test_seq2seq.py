@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSeq2SeqLM,
+    BartConfig,
+    BartForConditionalGeneration,
+    MarianConfig,
+    MarianMTModel,
     MT5Config,
     MT5ForConditionalGeneration,
     PreTrainedModel,
@@ -33,9 +37,44 @@ def _t5(kind: Any = T5ForConditionalGeneration, config: Any = T5Config, **change
     return model
 
 
+def _sizes(heads: int = 3, **changes: Any) -> dict[str, Any]:
+    sizes = {"vocab_size": VOCAB, "d_model": 24, "max_position_embeddings": 32}
+    sizes |= {"encoder_layers": 2, "decoder_layers": 2}
+    for side in ("encoder", "decoder"):
+        sizes |= {f"{side}_attention_heads": heads, f"{side}_ffn_dim": 40}
+    return {**sizes, **changes}
+
+
+def _bart(**changes: Any) -> PreTrainedModel:
+    return _with_one_embedding(BartForConditionalGeneration(BartConfig(**_sizes(**changes))))
+
+
+def _marian(**changes: Any) -> PreTrainedModel:
+    waves = {"scale_embedding": True, "static_position_embeddings": True, "normalize_embedding": False}
+    ids = {"decoder_start_token_id": 60, "pad_token_id": 60}
+    return _with_one_embedding(MarianMTModel(MarianConfig(**_sizes(**{**waves, **ids, **changes}))))
+
+
+def _with_one_embedding(model: PreTrainedModel) -> PreTrainedModel:
+    """Without tied weights transformers makes three embeddings; the papers have one, and an output matrix."""
+    for side in (model.model.encoder, model.model.decoder):
+        side.embed_tokens.weight = model.model.shared.weight
+    return model
+
+
 _GATED = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 
 CASES: dict[str, Callable[[], PreTrainedModel]] = {
+    "transformer": lambda: _marian(activation_function="relu"),
+    "transformer one layer, three in the decoder, odd width": lambda: _marian(
+        encoder_layers=1, decoder_layers=3, d_model=27
+    ),
+    "transformer one head, swish": lambda: _marian(heads=1, activation_function="swish"),
+    "transformer untied": lambda: _marian(tie_word_embeddings=False),
+    "bart": _bart,
+    "bart three layers, one in the decoder": lambda: _bart(encoder_layers=3, decoder_layers=1),
+    "bart one head, relu": lambda: _bart(heads=1, activation_function="relu"),
+    "bart untied": lambda: _bart(tie_word_embeddings=False),
     "t5": _t5,
     "t5 one layer, three in the decoder": lambda: _t5(num_layers=1, num_decoder_layers=3),
     "t5 wide heads, few buckets": lambda: _t5(
@@ -56,9 +95,11 @@ def theirs(case: str) -> PreTrainedModel:
     model = CASES[case]()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in (p for p in model.parameters() if p.requires_grad):  # Marian's waves stay
             one = 1.0 if parameter.dim() == 1 else 0.0
             parameter.copy_(one + 0.15 * torch.randn(parameter.shape, generator=generator))
+        if "final_logits_bias" in dict(model.named_buffers()):
+            model.final_logits_bias.normal_(generator=generator)
     return model.eval()
 
 

@@ -151,7 +151,7 @@ class Side(nn.Module):
     positions: nn.Embedding | None
 
 
-class Transformer(EncoderDecoder):
+class AttentiveEncoderDecoder(EncoderDecoder):
     """An encoder and a decoder of attention. A family supplies their blocks and what stands around these."""
 
     def __init__(self, config: ModelConfig) -> None:

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from seodang.errors import UsageError, suggest
+from seodang.models.bart import BART
 from seodang.models.base import Model
 from seodang.models.bert import Bert, Roberta
 from seodang.models.config import ModelConfig
 from seodang.models.gpt import GPT1, GPT2
 from seodang.models.llama import Llama
 from seodang.models.t5 import T5, T5v11
+from seodang.models.transformer import Transformer
 
 FAMILIES: dict[str, type[Model]] = {
     "gpt1": GPT1,
@@ -22,6 +24,8 @@ FAMILIES: dict[str, type[Model]] = {
     "llama": Llama,
     "bert": Bert,
     "roberta": Roberta,
+    "transformer": Transformer,
+    "bart": BART,
     "t5": T5,
     "t5v11": T5v11,
 }
@@ -57,6 +61,9 @@ def more_rows(tensors: Iterable[tuple[str, Tensor]], vocab_size: int) -> Iterato
         if name in ("embed.weight", "head.weight") or name.endswith("token_bias"):
             mean = old.mean(dim=0, keepdim=True)
             old = torch.cat((old, mean.expand(vocab_size - old.shape[0], *mean.shape[1:])))
+        elif name == "logits_bias.weight":  # (1, V)
+            mean = old.mean(dim=1, keepdim=True)
+            old = torch.cat((old, mean.expand(-1, vocab_size - old.shape[1])), dim=1)
         yield name, old
 
 

@@ -1,4 +1,4 @@
-"""Rotary position embedding and its scalings.
+"""Sinusoidal positions, rotary positions and their scalings.
 
 Shapes: B batch, T time, H heads, d head width, R = d/2 rotation frequencies.
 """
@@ -11,6 +11,19 @@ import torch
 from torch import Tensor
 
 from seodang.models.config import RoPE
+
+
+def sinusoids(positions: Tensor, width: int) -> Tensor:
+    """sin and cos of position / 10000^(2i/width) (Vaswani et al. 2017, sec. 3.5): (…, width) in float32.
+
+    All sines stand before all cosines, as in Marian's models; the paper's order is a permutation of it, which its
+    learned matrices would undo.
+    """
+    # in float64: the 500th position times a rounded frequency is wrong in the fourth digit. Apple's GPUs have none
+    where = torch.device("cpu") if positions.device.type == "mps" else positions.device
+    i = torch.arange((width + 1) // 2, dtype=torch.float64, device=where)
+    angles = positions.to(where, torch.float64)[..., None] * 10000 ** (-2 * i / width)
+    return torch.cat((angles.sin(), angles[..., : width // 2].cos()), dim=-1).to(positions.device, torch.float32)
 
 
 def rotary_frequencies(rope: RoPE, d_head: int, context_length: int, length: int) -> tuple[Tensor, float]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seodang.models.attention import Mask
 from seodang.models.base import UNLIMITED, table
 from seodang.models.config import ModelConfig
-from seodang.models.encoder_decoder import CrossAttention, PreNormDecoderBlock, Transformer
+from seodang.models.encoder_decoder import AttentiveEncoderDecoder, CrossAttention, PreNormDecoderBlock
 from seodang.models.layers import ACTIVATIONS, MLP, Attention, Dropout, GatedMLP, PreNormBlock, RMSNorm, compute_type
 
 
@@ -52,7 +52,7 @@ class DroppedActivation(nn.Module):
         return self.dropout(self.function(x))
 
 
-class T5(Transformer):
+class T5(AttentiveEncoderDecoder):
     """RMSNorm before each part and at the end, relative positions shared by all layers of a side, no 1/√d, no biases.
 
     Dropout as in the released code: of both sides' inputs and outputs, of attention's probabilities, of what each

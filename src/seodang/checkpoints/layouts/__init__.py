@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from seodang.checkpoints.layouts.bart import BART, MARIAN
 from seodang.checkpoints.layouts.base import Layout
 from seodang.checkpoints.layouts.bert import BERT
 from seodang.checkpoints.layouts.gpt1 import GPT1
@@ -19,6 +20,8 @@ LAYOUTS: tuple[Layout, ...] = (
     LLAMA,
     BERT,
     ROBERTA,
+    BART,
+    MARIAN,
     T5,
     T5V11,
     MT5,
