@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,28 @@ from gguf import GGMLQuantizationType, GGUFWriter, TokenType
 from gguf.quants import quantize
 
 from seodang.models.base import Model
-from seodang.models.config import ModelConfig, RoPE
+from seodang.models.config import ModelConfig
 from seodang.models.families import FAMILIES, build_model
+from seodang.models.sizes import published
 
+DECODERS = [name for name, family in FAMILIES.items() if family.kind == "causal"]
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
 def tiny(family: str, **changes: Any) -> Model:
     """A random model whose rows all hold whole quantisation blocks of 32."""
     sizes: dict[str, Any] = {
-        "vocab_size": 50, "context_length": 24, "d_model": 64, "n_layers": 2, "n_heads": 4, "d_ff": 96,
+        "vocab_size": 50, "context_length": 24, "d_model": 64, "n_layers": 2, "n_heads": 4, "d_head": 0,
+        "d_ff": 256 if family == "gpt1" else 96,  # whose published form has one inner width
     }  # fmt: skip
-    if family == "gpt1":  # whose published form has one inner width
-        sizes["d_ff"] = 256
-    if family == "llama":
-        plain = {"n_kv_heads": 2, "activation": "silu", "attention_bias": False, "mlp_bias": False, "rope": RoPE()}
-        sizes |= plain
-    if FAMILIES[family].kind == "masked":
-        sizes["n_segments"] = 2
-    model = build_model(ModelConfig(family=family, **{**sizes, **changes}))
+    if family in DECODERS:
+        usual = published(f"{family}-mini")
+        sizes |= {"n_kv_heads": 2 if usual.n_kv_heads < usual.n_heads else 4, "window": usual.window and 6}
+        config = replace(usual, **{**sizes, **changes})
+    else:
+        segments = {"n_segments": 2} if FAMILIES[family].kind == "masked" else {}
+        config = ModelConfig(family=family, **{**sizes, **segments, **changes})
+    model = build_model(config)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -17,10 +17,10 @@ from seodang.files import check_manifest
 from seodang.models.base import Model
 from seodang.models.config import ModelConfig
 from tests.checkpoints.conftest import cut, logits
-from tests.checkpoints.files import tiny
+from tests.checkpoints.files import DECODERS, tiny
 
 
-@pytest.mark.parametrize("family", ["gpt1", "gpt2", "llama"])
+@pytest.mark.parametrize("family", DECODERS)
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_saved_model_comes_back_bit_for_bit(family: str, tied: bool, tmp_path: Path) -> None:
     model = tiny(family, tied=tied)

@@ -13,7 +13,7 @@ from seodang.checkpoints.verify import Report, verify
 from seodang.errors import DataError, UsageError
 from seodang.files import write_manifest
 from tests.checkpoints.conftest import cut
-from tests.checkpoints.files import tiny, write_gguf, write_llama2c
+from tests.checkpoints.files import DECODERS, tiny, write_gguf, write_llama2c
 from tests.checkpoints.test_resolve import checkpoint
 
 
@@ -29,7 +29,7 @@ def tamper(folder: Path, change: Any) -> None:
     write_manifest(folder)
 
 
-@pytest.mark.parametrize("family", ["gpt1", "gpt2", "llama"])
+@pytest.mark.parametrize("family", DECODERS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_good_model(family: str, dtype: torch.dtype, tmp_path: Path) -> None:
     save_folder(tmp_path, tiny(family), None, dtype=dtype, max_shard_bytes=60_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,22 +14,21 @@ import torch
 
 from seodang.inference.language_model import LanguageModel
 from seodang.models.base import Model
-from seodang.models.config import ModelConfig, RoPE
 from seodang.models.families import FAMILIES, build_model
+from seodang.models.sizes import published
 from seodang.text.tokenizer import Tokenizer
 
-FAMILY_NAMES = sorted(FAMILIES)
+FAMILY_NAMES = sorted(name for name, family in FAMILIES.items() if family.kind == "causal")
 
 
 def tiny(family: str, *, vocab_size: int = 96, context_length: int = 256, seed: int = 0) -> Model:
     """A random model whose scores differ enough that its greedy text does not fall into one token."""
-    llama = {
-        "activation": "silu", "d_ff": 64, "n_kv_heads": 2, "attention_bias": False, "mlp_bias": False, "tied": False,
-        "rope": RoPE(),
-    }  # fmt: skip
-    config = ModelConfig(
-        family=family, vocab_size=vocab_size, context_length=context_length, d_model=32, n_layers=2, n_heads=4,
-        init_std=0.25, **(llama if family == "llama" else {}),
+    usual = published(f"{family}-mini")
+    grouped = usual.n_kv_heads < usual.n_heads
+    config = replace(
+        usual, vocab_size=vocab_size, context_length=context_length, d_model=32, n_layers=2, n_heads=4, d_head=8,
+        n_kv_heads=2 if grouped else 4, d_ff=64 if grouped else 128, tied=not grouped, window=usual.window and 9,
+        init_std=0.25,
     )  # fmt: skip
     model = build_model(config)
     model.init_weights(torch.Generator().manual_seed(seed))

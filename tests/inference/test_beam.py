@@ -21,8 +21,7 @@ def in_transformers(model):
     theirs = transformers.AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            value = parameter.T if layout.is_transposed(name) else parameter
-            theirs.get_parameter(layout.theirs(name)).copy_(value)
+            theirs.get_parameter(layout.theirs(name)).copy_(layout.to_theirs(name, parameter, model.config))
     theirs.tie_weights()
     return theirs
 

@@ -10,11 +10,17 @@ import torch
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     OpenAIGPTConfig,
     OpenAIGPTLMHeadModel,
     PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from seodang.checkpoints.huggingface import load_folder
@@ -33,16 +39,35 @@ def _gpt2(**changes: Any) -> PreTrainedModel:
     return GPT2LMHeadModel(GPT2Config(**{**sizes, **changes}))
 
 
-def _llama(**changes: Any) -> PreTrainedModel:
+def _gpt3(**changes: Any) -> PreTrainedModel:
     sizes = {
-        "vocab_size": VOCAB,
-        "max_position_embeddings": CONTEXT,
-        "hidden_size": 24,
-        "intermediate_size": 40,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 3,
-    }
-    return LlamaForCausalLM(LlamaConfig(**{**sizes, **changes}))
+        "vocab_size": VOCAB, "max_position_embeddings": CONTEXT, "hidden_size": 24, "num_layers": 2, "num_heads": 3,
+        "attention_types": [[["global", "local"], 1]], "window_size": 5, "bos_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+    return GPTNeoForCausalLM(GPTNeoConfig(**{**sizes, **changes}))
+
+
+_SIZES = {
+    "vocab_size": VOCAB,
+    "max_position_embeddings": CONTEXT,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+}
+_ONE_KEY_HEAD = {"num_key_value_heads": 1}
+
+
+def _llama(**changes: Any) -> PreTrainedModel:
+    return LlamaForCausalLM(LlamaConfig(**{**_SIZES, **changes}))
+
+
+def _qwen2(**changes: Any) -> PreTrainedModel:
+    return Qwen2ForCausalLM(Qwen2Config(**{**_SIZES, "num_key_value_heads": 3, **changes}))
+
+
+def _qwen3(**changes: Any) -> PreTrainedModel:
+    return Qwen3ForCausalLM(Qwen3Config(**{**_SIZES, "num_key_value_heads": 3, "head_dim": 8, **changes}))
 
 
 def _rope(kind: str, **values: Any) -> dict[str, Any]:
@@ -95,7 +120,32 @@ CASES: dict[str, Callable[[], PreTrainedModel]] = {
             factor=2.0,
         )
     ),
-}
+    "gpt3": _gpt3,
+    "gpt3 one layer, one head, odd inner width": lambda: _gpt3(
+        num_layers=1, num_heads=1, intermediate_size=37, attention_types=[[["global"], 1]]
+    ),
+    "gpt3 untied, local first": lambda: _gpt3(
+        tie_word_embeddings=False, num_layers=3, attention_types=[[["local", "global"], 1], [["local"], 1]]
+    ),
+    "gpt3 exact gelu, window of one": lambda: _gpt3(activation_function="gelu", window_size=1, num_heads=6),
+    "qwen2": _qwen2,
+    "qwen2 tied, grouped": lambda: _qwen2(tie_word_embeddings=True, num_attention_heads=6, num_key_value_heads=2),
+    "qwen2 one layer, one key head": lambda: _qwen2(num_hidden_layers=1, **_ONE_KEY_HEAD),
+    "qwen2 upper layers local": lambda: _qwen2(
+        num_hidden_layers=3, use_sliding_window=True, sliding_window=6, max_window_layers=1
+    ),
+    "qwen2 listed layers, theta": lambda: _qwen2(
+        use_sliding_window=True, sliding_window=3, layer_types=["sliding_attention", "full_attention"],
+        **_rope("default", rope_theta=1e6),
+    ),
+    "qwen3": _qwen3,
+    "qwen3 tied, wide heads": lambda: _qwen3(tie_word_embeddings=True, head_dim=20, rms_norm_eps=1e-2),
+    "qwen3 one layer, grouped": lambda: _qwen3(num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2),
+    "qwen3 biases, local, yarn": lambda: _qwen3(
+        attention_bias=True, use_sliding_window=True, sliding_window=4, max_window_layers=1,
+        **_rope("yarn", factor=4.0, original_max_position_embeddings=8),
+    ),
+}  # fmt: skip
 
 
 def theirs(case: str) -> PreTrainedModel:

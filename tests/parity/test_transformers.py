@@ -59,7 +59,9 @@ def test_shards_both_ways(case: str, tmp_path: Path) -> None:
     assert torch.equal(our_logits(load_folder(tmp_path / "ours")[0], ids), our_logits(model, ids))
 
 
-@pytest.mark.parametrize("case", ["gpt1", "gpt2", "llama grouped", "llama llama3"])
+@pytest.mark.parametrize(
+    "case", ["gpt1", "gpt2", "gpt3", "llama grouped", "llama llama3", "qwen2 upper layers local", "qwen3"]
+)
 def test_padded_batches(case: str, tmp_path: Path) -> None:
     model = theirs(case)
     ids, mask = random_ids(), torch.ones(3, 20, dtype=torch.long)

@@ -19,10 +19,13 @@ CPU = torch.device("cpu")
 def tiny(name: str = "gpt2-mini", seed: int = 0, **changes: object) -> Model:
     """A 16-wide model of two layers."""
     sizes = {"vocab_size": 40, "context_length": 16, "d_model": 16, "n_layers": 2, "n_heads": 2, "d_head": 8}
-    if name == "llama-mini":
+    usual = published(name)
+    if usual.n_kv_heads < usual.n_heads:
         sizes |= {"n_kv_heads": 1, "d_ff": 24}
     else:
         sizes |= {"n_kv_heads": 2, "d_ff": 32}
+    if usual.window:
+        sizes["window"] = 5
     model = build_model(published(name, **{**sizes, **changes}))
     model.init_weights(torch.Generator().manual_seed(seed))
     return model

@@ -57,6 +57,7 @@ SCENARIOS = {
         Scenario("full-untied", shard="full", tied=False),
         Scenario("tensor", "llama-mini", tensor_parallel=2),
         Scenario("tensor-untied", "llama-mini", tensor_parallel=2, tied=False),
+        Scenario("tensor-biases", "gpt3-mini", tensor_parallel=2),
         Scenario("muon", shard="full", optimizer="muon", states="8bit"),
         Scenario("compiled", shard="full", compiled=True),
         Scenario("hybrid", shard="hybrid", shard_size=2),

@@ -15,6 +15,7 @@ from seodang.checkpoints.resolve import load_model
 from seodang.checkpoints.training import checkpoint_folders
 from seodang.errors import UsageError
 from seodang.files import check_manifest
+from seodang.models.families import build_model
 from seodang.models.sizes import published
 from seodang.training.log import read_rows
 from seodang.training.parallel import Ranks, attempt_store, grid
@@ -128,12 +129,14 @@ def test_what_an_earlier_attempt_has_left_in_the_store_is_not_seen() -> None:
 
 
 def test_heads_that_cannot_be_dealt_out_are_refused() -> None:
-    require_heads(published("llama-7b"), 8)
+    require_heads(build_model(published("llama-7b"), "meta"), 8)
     with pytest.raises(UsageError, match="n_kv_heads = 1") as caught:
-        require_heads(published("llama-mini", n_kv_heads=1), 2)
+        require_heads(build_model(published("llama-mini", n_kv_heads=1), "meta"), 2)
     assert caught.value.exit_code == 2
     with pytest.raises(UsageError, match="one matrix"):
-        require_heads(published("gpt2"), 2)
+        require_heads(build_model(published("gpt2"), "meta"), 2)
+    with pytest.raises(UsageError, match="share the norm"):
+        require_heads(build_model(published("qwen3-mini"), "meta"), 2)
 
 
 def test_tensor_ranks_drop_the_same_whatever_grid_the_checkpoint_is_of(

@@ -273,9 +273,8 @@ def model_tensors(folder: Path) -> tuple[ModelConfig, Iterator[tuple[str, Tensor
 def _outgoing(model: Model, layout: Layout, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     """(their name, tensor on the CPU in `dtype`) of each parameter, a tied head once."""
     for name, tensor in model.state_dict().items():
-        value = tensor.detach().to(device="cpu", dtype=dtype)
+        value = layout.to_theirs(name, tensor.detach().cpu(), model.config).to(dtype).contiguous()  # rounded once
         check_finite(name, value)
-        value = layout.to_theirs(name, value, model.config).contiguous()
         yield layout.theirs(name), value
         yield from ((double, value.clone()) for double, ours in layout.doubles.items() if ours == name)
 

@@ -107,6 +107,7 @@ class ModelConfig:
             object.__setattr__(self, "d_head", self.d_model // self.n_heads)
         object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
         object.__setattr__(self, "d_ff", self.d_ff or 4 * self.d_model)
+        object.__setattr__(self, "local_layers", tuple(layer for layer in self.local_layers if layer < self.n_layers))
         if self.local_layers and not self.window:
             raise UsageError("local layers without a window", "nothing says how much they see", "give window")
         if self.n_heads % self.n_kv_heads:

@@ -7,6 +7,7 @@ from typing import Literal
 from seodang.models.attention import QUERIES
 from seodang.models.config import ModelConfig
 from seodang.models.families import build_model
+from seodang.models.layers import GatedMLP
 
 LOGITS_BYTES = 2**27
 """Size of the logits that the loss holds at a time (`objectives.language`)."""
@@ -93,7 +94,7 @@ def training_bytes(
     """
     width = 2 if low_precision else 4
     d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
-    gated = config.family == "llama"
+    gated = any(isinstance(module, GatedMLP) for module in build_model(config, "meta").modules())
     stream = 4 * config.d_model
     block = 2 * stream + 2 * config.d_model * width  # two sums in float32; what two norms give, in the compute type
     block += 2 * (d_q + d_kv) * width * (2 if config.rope else 1)  # q, k, v, output; rotated copies

@@ -14,14 +14,19 @@ from seodang.models.base import Model
 from seodang.models.bert import Bert, Roberta
 from seodang.models.config import ModelConfig
 from seodang.models.gpt import GPT1, GPT2
+from seodang.models.gpt3 import GPT3
 from seodang.models.llama import Llama
+from seodang.models.qwen import Qwen2, Qwen3
 from seodang.models.t5 import T5, T5v11
 from seodang.models.transformer import Transformer
 
 FAMILIES: dict[str, type[Model]] = {
     "gpt1": GPT1,
     "gpt2": GPT2,
+    "gpt3": GPT3,
     "llama": Llama,
+    "qwen2": Qwen2,
+    "qwen3": Qwen3,
     "bert": Bert,
     "roberta": Roberta,
     "transformer": Transformer,

@@ -92,7 +92,7 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return super().forward(x)
+            return super().forward(x.to(torch.promote_types(x.dtype, self.weight.dtype)))
         result = _RMSNorm.apply(x, self.weight, self.eps)
         assert isinstance(result, Tensor)
         return result
@@ -101,7 +101,8 @@ class RMSNorm(nn.RMSNorm):
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        rate = torch.rsqrt(x.square().mean(dim=-1, keepdim=True).add_(eps))
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))
+        rate = torch.rsqrt(exact.square().mean(dim=-1, keepdim=True).add_(eps))
         ctx.save_for_backward(x, weight, rate)
         return (x * rate).mul_(weight)
 

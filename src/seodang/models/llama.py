@@ -13,7 +13,11 @@ class Llama(Decoder):
 
     def block(self, layer: int) -> PreNormBlock:
         config = self.config
-        return PreNormBlock(config, Attention(config, layer, fused=False), GatedMLP(config), RMSNorm)
+        return PreNormBlock(config, self.attention(layer), GatedMLP(config), RMSNorm)
+
+    def attention(self, layer: int) -> Attention:
+        """The attention of block number `layer`."""
+        return Attention(self.config, layer, fused=False)
 
     def final_norm(self) -> nn.Module:
         return RMSNorm(self.config.d_model, eps=self.config.norm_eps)

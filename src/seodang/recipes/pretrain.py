@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from seodang.checkpoints.layouts import layout_of_family
 from seodang.checkpoints.resolve import Loaded, Source, fresh_weights, resolve
 from seodang.data.batch import Batch
 from seodang.data.loader import PretrainLoader, evaluation_batches
@@ -18,7 +19,7 @@ from seodang.data.sources import expand
 from seodang.errors import UsageError
 from seodang.files import remove_leftovers
 from seodang.models.families import build_model
-from seodang.models.sizes import published
+from seodang.models.sizes import NOTES, published
 from seodang.objectives.language import LanguageModelling
 from seodang.recipes.config import PretrainConfig
 from seodang.recipes.defaults import pretraining
@@ -98,7 +99,9 @@ def _pretrain(config: PretrainConfig, shards: Path) -> RunResult:
 
 
 def _remark(config: PretrainConfig, source: Source) -> None:
-    """Say which options change nothing."""
+    """Say what is odd about the published size, and which options change nothing."""
+    if source.kind == "size" and source.name in NOTES:
+        say(f"note: {NOTES[source.name]}")
     if config.vocab_size is not None and (config.tokenizer is not None or source.kind != "size"):
         say("note: --vocab-size has no effect: the tokenizer is given")
     if config.from_scratch and source.kind == "size":
@@ -142,6 +145,8 @@ def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, mach
     length = max(config.max_length or 0, sizes.context_length)
     model_config = replace(sizes, vocab_size=tokenizer.vocab_size, context_length=length)
     # before anything so large is built
+    if not config.dry_run:
+        layout_of_family(model_config.family).from_config(model_config)  # says what could never be saved
     require_memory(config, model_config, 1, 1, machine)
     model = build_model(model_config, "meta" if deferred else "cpu")
     weights = partial(fresh_weights, model_config, config.seed, config.zero_init) if deferred else None

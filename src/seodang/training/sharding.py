@@ -18,7 +18,8 @@ from seodang.checkpoints.sharded import MODEL, OPTIMIZER, load_shards, save_shar
 from seodang.errors import UsageError
 from seodang.files import make_folder
 from seodang.models.base import Model
-from seodang.models.config import ModelConfig
+from seodang.models.decoder import Decoder
+from seodang.models.layers import Attention
 from seodang.training.moments import local
 from seodang.training.parallel import Ranks
 
@@ -59,13 +60,21 @@ def shard_model(model: Model, ranks: Ranks, dtype: torch.dtype = torch.float32) 
             module.set_force_sum_reduction_for_comms(True)  # gloo knows neither averages nor scaled sums
 
 
-def require_heads(config: ModelConfig, tensor_parallel: int) -> None:
+def require_heads(model: Model, tensor_parallel: int) -> None:
     """Raise UsageError unless every process gets whole heads and as many inner numbers as the others."""
-    option = f"--tensor-parallel {tensor_parallel}"
-    if config.family != "llama":
+    config, option = model.config, f"--tensor-parallel {tensor_parallel}"
+    attention = getattr(model.layers[0], "attention", None)
+    reason = None
+    if not isinstance(model, Decoder) or not isinstance(attention, Attention):
+        reason = "only decoders are dealt out by heads"
+    elif attention.fused:
+        reason = "its q, k and v are one matrix, whose rows cannot be dealt out in equal parts with heads kept whole"
+    elif attention.q_norm is not None:
+        reason = "all heads share the norm of queries and keys, whose gradient every process would have a part of"
+    if reason is not None:
         raise UsageError(
             f"{option} with a model of the family {config.family!r}",
-            "its q, k and v are one matrix, whose rows cannot be dealt out in equal parts with heads kept whole",
+            reason,
             "use --shard full, or a model of the LLaMA layout",
         )
     if config.attention_dropout > 0:
@@ -86,11 +95,12 @@ def _share_matrices(model: Model, mesh: DeviceMesh) -> None:
     by columns of the input, so that each pair costs one sum over the processes (Shoeybi et al. 2019, sec. 3)."""
     from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 
-    require_heads(model.config, mesh.size())
+    require_heads(model, mesh.size())
     for layer in model.layers:
-        plan: dict[str, ParallelStyle] = {"attention.out": RowwiseParallel(), "mlp.down": RowwiseParallel()}
-        for name in ("attention.q", "attention.k", "attention.v", "mlp.up", "mlp.gate"):
-            plan[name] = ColwiseParallel()
+        plan: dict[str, ParallelStyle] = {}
+        for name, module in layer.named_modules():
+            if isinstance(module, nn.Linear):
+                plan[name] = RowwiseParallel() if name in ("attention.out", "mlp.down") else ColwiseParallel()
         parallelize_module(layer, mesh, plan)
 
 

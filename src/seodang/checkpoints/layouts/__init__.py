@@ -9,7 +9,9 @@ from seodang.checkpoints.layouts.base import Layout
 from seodang.checkpoints.layouts.bert import BERT
 from seodang.checkpoints.layouts.gpt1 import GPT1
 from seodang.checkpoints.layouts.gpt2 import GPT2
+from seodang.checkpoints.layouts.gptneo import GPTNEO
 from seodang.checkpoints.layouts.llama import LLAMA
+from seodang.checkpoints.layouts.qwen import QWEN2, QWEN3
 from seodang.checkpoints.layouts.roberta import ROBERTA
 from seodang.checkpoints.layouts.t5 import MT5, T5, T5V11
 from seodang.errors import DataError, UsageError
@@ -17,7 +19,10 @@ from seodang.errors import DataError, UsageError
 LAYOUTS: tuple[Layout, ...] = (
     GPT1,
     GPT2,
+    GPTNEO,
     LLAMA,
+    QWEN2,
+    QWEN3,
     BERT,
     ROBERTA,
     BART,

@@ -160,3 +160,10 @@ def cannot_express(model_type: str, setting: str, why: str) -> UsageError:
     return UsageError(
         f"a model with {setting} has no {model_type!r} form", why, "train with other sizes, or another family"
     )
+
+
+def check_unset(config: ModelConfig, model_type: str, *names: str) -> None:
+    """Raise UsageError where one of these settings, which the form has no key for, is not as it is by default."""
+    for name in names:
+        if getattr(config, name) != ModelConfig.__dataclass_fields__[name].default:
+            raise cannot_express(model_type, f"{name} = {getattr(config, name)!r}", "it has no key for that")

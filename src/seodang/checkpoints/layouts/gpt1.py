@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from seodang.checkpoints.layouts.base import Layout, cannot_express, choice, refuse, setting
+from seodang.checkpoints.layouts.base import Layout, cannot_express, check_unset, choice, refuse, setting
 from seodang.models.config import ModelConfig
 
 _ACTIVATIONS = {"gelu": "gelu_tanh", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "silu"}
@@ -25,6 +25,7 @@ def to_config(config: dict[str, Any]) -> ModelConfig:
 def from_config(config: ModelConfig) -> dict[str, Any]:
     """ModelConfig → `openai-gpt`'s config.json. Raises UsageError for sizes that it cannot state."""
     check_plain(config, "openai-gpt")
+    check_unset(config, "openai-gpt", "local_layers", "query_scale", "attention_softcap", "logit_softcap")
     if config.d_ff != 4 * config.d_model:
         raise cannot_express("openai-gpt", f"d_ff = {config.d_ff}", "its MLP is always 4 times the width")
     if config.activation not in _NAMES:

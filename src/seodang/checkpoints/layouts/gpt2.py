@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from seodang.checkpoints.layouts.base import Layout, choice, refuse
+from seodang.checkpoints.layouts.base import Layout, check_unset, choice, refuse
 from seodang.checkpoints.layouts.gpt1 import CONV1D, check_plain, shared_keys, shared_settings
 from seodang.models.config import ModelConfig
 
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu": "gelu",
@@ -17,7 +17,7 @@ _ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
 }
-_NAMES = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}
+NAMES = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}
 
 
 def to_config(config: dict[str, Any]) -> ModelConfig:
@@ -33,17 +33,18 @@ def to_config(config: dict[str, Any]) -> ModelConfig:
         family="gpt2",
         **shared_settings(config),
         d_ff=config.get("n_inner") or 0,
-        activation=choice(config, "activation_function", _ACTIVATIONS, "gelu_new"),
+        activation=choice(config, "activation_function", ACTIVATIONS, "gelu_new"),
     )
 
 
 def from_config(config: ModelConfig) -> dict[str, Any]:
     """ModelConfig → `gpt2`'s config.json. Raises UsageError for sizes that it cannot state."""
     check_plain(config, "gpt2")
+    check_unset(config, "gpt2", "local_layers", "query_scale", "attention_softcap", "logit_softcap")
     return {
         **shared_keys(config),
         "n_inner": config.d_ff,
-        "activation_function": _NAMES[config.activation],
+        "activation_function": NAMES[config.activation],
         "scale_attn_weights": True,
         "use_cache": True,
     }

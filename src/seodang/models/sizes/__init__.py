@@ -7,13 +7,13 @@ from typing import Any
 
 from seodang.errors import UsageError, suggest
 from seodang.models.config import ModelConfig
-from seodang.models.sizes.decoders import DECODERS
+from seodang.models.sizes.decoders import DECODERS, REMARKS
 from seodang.models.sizes.encoders import ENCODERS
 from seodang.models.sizes.seq2seq import SEQ2SEQ
 
 SIZES: dict[str, ModelConfig] = {**DECODERS, **ENCODERS, **SEQ2SEQ}
 
-NOTES: dict[str, str] = {}
+NOTES: dict[str, str] = {**REMARKS}
 """Remarks on published sizes, said where such a model is planned or built."""
 
 

@@ -16,7 +16,16 @@ def _gpt2(**sizes: Any) -> ModelConfig:
     return ModelConfig(family="gpt2", **{"vocab_size": 50257, "context_length": 1024, **sizes})
 
 
-def _llama(**sizes: Any) -> ModelConfig:
+def _gpt3(d_model: int, n_layers: int, n_heads: int, d_head: int, **sizes: Any) -> ModelConfig:
+    # Brown et al. 2020, sec. 2.1; the band is GPT-Neo's
+    alternating = {"window": 256, "local_layers": tuple(range(1, n_layers, 2))}
+    defaults = {"vocab_size": 50257, "context_length": 2048, **alternating, **sizes}
+    return ModelConfig(
+        family="gpt3", d_model=d_model, n_layers=n_layers, n_heads=n_heads, d_head=d_head, **defaults
+    )  # fmt: skip
+
+
+def _llama(family: str = "llama", **sizes: Any) -> ModelConfig:
     defaults = {
         "vocab_size": 32000,
         "context_length": 2048,
@@ -27,20 +36,29 @@ def _llama(**sizes: Any) -> ModelConfig:
         "mlp_bias": False,
         "rope": RoPE(),
     }
-    return ModelConfig(family="llama", **{**defaults, **sizes})
+    return ModelConfig(family=family, **{**defaults, **sizes})
 
 
-_LLAMA31 = {
+def _qwen2(**sizes: Any) -> ModelConfig:
+    return _llama("qwen2", **{**_QWEN, "context_length": 32768, "attention_bias": True, **sizes})
+
+
+def _qwen3(**sizes: Any) -> ModelConfig:
+    return _llama("qwen3", **{**_QWEN, "context_length": 40960, "n_kv_heads": 8, "d_head": 128, **sizes})
+
+
+_QWEN: dict[str, Any] = {"vocab_size": 151936, "norm_eps": 1e-6, "rope": RoPE(theta=1e6)}
+_LLAMA31: dict[str, Any] = {
     "vocab_size": 128256,
     "context_length": 131072,
     "rope": RoPE(theta=500000.0, scaling="llama3", factor=8.0, original_context=8192),
 }
-_LLAMA32 = {
+_LLAMA32: dict[str, Any] = {
     **_LLAMA31,
     "tied": True,
     "rope": RoPE(theta=500000.0, scaling="llama3", factor=32.0, original_context=8192),
 }
-_SMOLLM2 = {"vocab_size": 49152, "context_length": 8192, "tied": True, "rope": RoPE(theta=100000.0)}
+_SMOLLM2: dict[str, Any] = {"vocab_size": 49152, "context_length": 8192, "tied": True, "rope": RoPE(theta=100000.0)}
 
 DECODERS: dict[str, ModelConfig] = {
     "gpt1": _gpt1(d_model=768, n_layers=12, n_heads=12),
@@ -49,6 +67,15 @@ DECODERS: dict[str, ModelConfig] = {
     "gpt2-medium": _gpt2(d_model=1024, n_layers=24, n_heads=16).with_dropout(0.1),
     "gpt2-large": _gpt2(d_model=1280, n_layers=36, n_heads=20).with_dropout(0.1),
     "gpt2-xl": _gpt2(d_model=1600, n_layers=48, n_heads=25).with_dropout(0.1),
+    # Brown et al. 2020, table 2.1; d_ff is 4 · d_model
+    "gpt3-small": _gpt3(768, 12, 12, 64),
+    "gpt3-medium": _gpt3(1024, 24, 16, 64),
+    "gpt3-large": _gpt3(1536, 24, 16, 96),
+    "gpt3-xl": _gpt3(2048, 24, 24, 128),
+    "gpt3-2.7b": _gpt3(2560, 32, 32, 80),
+    "gpt3-6.7b": _gpt3(4096, 32, 32, 128),
+    "gpt3-13b": _gpt3(5140, 40, 40, 128),
+    "gpt3-175b": _gpt3(12288, 96, 96, 128),
     # Touvron et al. 2023a, table 2
     "llama-7b": _llama(d_model=4096, n_layers=32, n_heads=32, d_ff=11008, norm_eps=1e-6),
     "llama-13b": _llama(d_model=5120, n_layers=40, n_heads=40, d_ff=13824, norm_eps=1e-6),
@@ -69,12 +96,48 @@ DECODERS: dict[str, ModelConfig] = {
     "smollm2-1.7b": _llama(
         d_model=2048, n_layers=24, n_heads=32, d_ff=8192, **{**_SMOLLM2, "rope": RoPE(theta=130000.0)}
     ),
+    # Qwen team 2024 (Qwen 2.5), table 1, and the released configs
+    "qwen2.5-0.5b": _qwen2(d_model=896, n_layers=24, n_heads=14, n_kv_heads=2, d_ff=4864, tied=True),
+    "qwen2.5-1.5b": _qwen2(
+        d_model=1536, n_layers=28, n_heads=12, n_kv_heads=2, d_ff=8960, tied=True, context_length=131072
+    ),
+    "qwen2.5-3b": _qwen2(d_model=2048, n_layers=36, n_heads=16, n_kv_heads=2, d_ff=11008, tied=True),
+    "qwen2.5-7b": _qwen2(
+        d_model=3584, n_layers=28, n_heads=28, n_kv_heads=4, d_ff=18944, vocab_size=152064, context_length=131072
+    ),
+    # Yang et al. 2025 (Qwen 3), table 1, and the released configs
+    "qwen3-0.6b": _qwen3(d_model=1024, n_layers=28, n_heads=16, d_ff=3072, tied=True),
+    "qwen3-1.7b": _qwen3(d_model=2048, n_layers=28, n_heads=16, d_ff=6144, tied=True),
+    "qwen3-4b": _qwen3(d_model=2560, n_layers=36, n_heads=32, d_ff=9728, tied=True),
+    "qwen3-8b": _qwen3(d_model=4096, n_layers=36, n_heads=32, d_ff=12288),
     # Ours, for laptops. Their vocabulary is whatever tokenizer they are given.
     "gpt1-mini": _gpt1(d_model=128, n_layers=4, n_heads=4, vocab_size=8192, context_length=256).with_dropout(0.0),
     "gpt2-mini": _gpt2(d_model=128, n_layers=4, n_heads=4, vocab_size=8192, context_length=256),
     "gpt2-small-laptop": _gpt2(d_model=384, n_layers=6, n_heads=6, vocab_size=8192, context_length=256),
     "gpt2-primer": _gpt2(d_model=256, n_layers=4, n_heads=4, vocab_size=4096, context_length=256),
+    "gpt3-mini": _gpt3(128, 4, 2, 64, vocab_size=8192, context_length=256, window=64),
     "llama-mini": _llama(
         d_model=128, n_layers=4, n_heads=4, n_kv_heads=2, d_ff=384, vocab_size=8192, context_length=256, tied=True
     ),
+    "qwen2-mini": _qwen2(
+        d_model=128, n_layers=4, n_heads=4, n_kv_heads=2, d_ff=384, vocab_size=8192, context_length=256, tied=True
+    ),
+    "qwen3-mini": _qwen3(
+        d_model=128, n_layers=4, n_heads=4, n_kv_heads=2, d_head=32, d_ff=384, vocab_size=8192, context_length=256,
+        tied=True,
+    ),
+}  # fmt: skip
+
+REMARKS: dict[str, str] = {
+    "gpt3-xl": (
+        "GPT-3's table 2.1 prints 24 heads of 128 for a width of 2,048, which they exceed. Built as printed it has "
+        "1,517M parameters; the 1,320M of table D.1 fit 16 heads of 128 (1,316M). It can be planned, but it has no "
+        "published form to be saved in."
+    ),
+    "gpt3-13b": (
+        "GPT-3's table 2.1 prints 40 heads of 128 for a width of 5,140, of which they fall short. Built as printed it "
+        "has 12,936M parameters; the 12,850M of table D.1 fit a width of 5,120 (12,853M). It can be planned, but has "
+        "no published form to be saved in."
+    ),
 }
+"""Where a table of a paper does not multiply out."""
