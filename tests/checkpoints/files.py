@@ -17,7 +17,7 @@ from seodang.models.config import ModelConfig
 from seodang.models.families import FAMILIES, build_model
 from seodang.models.sizes import published
 
-DECODERS = [name for name, family in FAMILIES.items() if family.kind == "causal"]
+DECODERS = [name for name, family in FAMILIES.items() if family.kind == "causal" and not family.recurrent]
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
@@ -33,7 +33,8 @@ def tiny(family: str, **changes: Any) -> Model:
         config = replace(usual, **{**sizes, **changes})
     else:
         segments = {"n_segments": 2} if FAMILIES[family].kind == "masked" else {}
-        config = ModelConfig(family=family, **{**sizes, **segments, **changes})
+        state = {"n_heads": 1, "d_ff": 0, "d_embed": 32} if FAMILIES[family].recurrent else {}
+        config = ModelConfig(family=family, **{**sizes, **segments, **state, **changes})
     model = build_model(config)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

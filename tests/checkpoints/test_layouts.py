@@ -79,6 +79,16 @@ def test_bare_names_and_old_buffers_load(family: str, tmp_path: Path) -> None:
     assert torch.equal(logits(load_folder(tmp_path)[0]), logits(model))
 
 
+@pytest.mark.parametrize("family", ["gpt1", "gpt2", "llama", "rnn", "lstm", "gru"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_folder_gives_back_what_was_saved(family: str, tied: bool, tmp_path: Path) -> None:
+    model = tiny(family, tied=tied)
+    save_folder(tmp_path, model, None)
+    loaded, _, _ = load_folder(tmp_path)
+    assert loaded.config == model.config
+    assert torch.equal(logits(loaded), logits(model))
+
+
 def test_a_tied_head_stored_twice(gpt2: Model, tmp_path: Path) -> None:
     save_folder(tmp_path, gpt2, None)
     assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
@@ -189,5 +199,5 @@ def test_the_scale_of_gpt_neos_queries_is_rounded_once(tmp_path: Path) -> None:
 
 def test_unknown_family() -> None:
     with pytest.raises(UsageError, match="gpt1, gpt2, gpt3, llama"):
-        raise_for = ModelConfig(family="rnn", vocab_size=8, context_length=8, d_model=8, n_layers=1, n_heads=1)
+        raise_for = ModelConfig(family="ngram", vocab_size=8, context_length=8, d_model=8, n_layers=1, n_heads=1)
         layout_of_family(raise_for.family)

@@ -26,6 +26,8 @@ def tiny(name: str = "gpt2-mini", seed: int = 0, **changes: object) -> Model:
         sizes |= {"n_kv_heads": 2, "d_ff": 32}
     if usual.window:
         sizes["window"] = 5
+    if usual.d_embed:
+        sizes["d_embed"] = 12
     model = build_model(published(name, **{**sizes, **changes}))
     model.init_weights(torch.Generator().manual_seed(seed))
     return model

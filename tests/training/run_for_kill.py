@@ -46,22 +46,29 @@ class CountingLoader:
 
 
 def build(
-    out: Path, steps: int, save_every: int, loader: Any = None, ranks: Ranks | None = None, **changes: Any
+    out: Path,
+    steps: int,
+    save_every: int,
+    loader: Any = None,
+    ranks: Ranks | None = None,
+    model: str = "gpt2-mini",
+    objective: Any = None,
+    **changes: Any,
 ) -> Trainer:
     """A trainer of a tiny model with dropout, whose random state matters."""
-    model = tiny(attention_dropout=0.1, residual_dropout=0.1, embedding_dropout=0.1)
+    network = tiny(model, attention_dropout=0.1, residual_dropout=0.1, embedding_dropout=0.1)
     checkpoint = newest_checkpoint(out)
     if checkpoint is not None:
-        model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        network.load_state_dict(load_file(checkpoint / "model.safetensors"))
 
     def write(folder: Path) -> None:
-        save_file(model.state_dict(), folder / "model.safetensors")
+        save_file(network.state_dict(), folder / "model.safetensors")
 
     trainer = Trainer(
-        model=model,
-        objective=LanguageModelling(),
+        model=network,
+        objective=objective or LanguageModelling(),
         loader=loader or CountingLoader(),
-        optimizer=build_optimizer(model, lr=1e-2, weight_decay=0.1),
+        optimizer=build_optimizer(network, lr=1e-2, weight_decay=0.1),
         plan=Plan(Schedule(peak=1e-2, warmup=0.1), steps=steps, save_every=save_every, **changes),
         out=out,
         write_model=write,

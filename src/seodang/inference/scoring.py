@@ -83,7 +83,7 @@ def token_logprobs(
     model: Model, sequences: Sequence[Sequence[int]], *, batch_size: int = 16
 ) -> list[list[float]]:
     """log P(s_i | s_1 … s_{i-1}) for every id but the first of each sequence, natural, computed in float32."""
-    context = model.config.context_length
+    context = model.max_tokens
     pieces = [
         _Window(row, ids, n_counted)
         for row, sequence in enumerate(sequences)

@@ -6,7 +6,7 @@ Shapes: B batch, T tokens, D model width, E width of the embedding (D unless it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.embed = table(config.vocab_size, config.d_embed or config.d_model)
-        self.run_block: Callable[..., Tensor] | None = None  # set by training/activations.py, to keep less of each
+        self.run_block: Callable[..., Any] | None = None  # set by training/activations.py, to keep less of each
 
     def own_head(self) -> nn.Linear | None:
         """A new output matrix; None where it is the embedding."""
@@ -85,6 +85,10 @@ class Model(nn.Module):
         config = self.config
         n_local = len(config.local_layers)
         return (config.n_layers - n_local) * length + n_local * min(length, config.window or length)
+
+    def numbers_kept(self) -> int | None:
+        """Numbers that a layer keeps of every token for the backward pass, where it is no Transformer's block."""
+        return None
 
     # -- generation ------------------------------------------------------------------------------------------------
 

@@ -102,6 +102,8 @@ def training_bytes(
     if on_cpu and config.attention_dropout > 0:
         block += config.n_heads * (context_length + min(QUERIES, context_length)) // 2  # keys of a query, on average
     block += 2 * config.d_model * width * (config.residual_dropout > 0)  # masks
+    other = build_model(config, "meta").numbers_kept()
+    block = block if other is None else other * width
     # q, k and v, attention and its projection, the MLP's inner and outer numbers
     products = (2 * d_q + 2 * d_kv + 2 * config.d_model + config.d_ff * (2 if gated else 1)) * width
     kept = {

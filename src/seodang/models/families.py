@@ -17,6 +17,7 @@ from seodang.models.gpt import GPT1, GPT2
 from seodang.models.gpt3 import GPT3
 from seodang.models.llama import Llama
 from seodang.models.qwen import Qwen2, Qwen3
+from seodang.models.recurrent import GRU, LSTM, RNN
 from seodang.models.t5 import T5, T5v11
 from seodang.models.transformer import Transformer
 
@@ -33,6 +34,9 @@ FAMILIES: dict[str, type[Model]] = {
     "bart": BART,
     "t5": T5,
     "t5v11": T5v11,
+    "rnn": RNN,
+    "lstm": LSTM,
+    "gru": GRU,
 }
 
 

@@ -5,8 +5,8 @@ Shapes: N positions, D model width, V vocabulary.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from seodang.data.batch import IGNORE
+from seodang.models.cache import Cache
 from seodang.models.cost import LOGITS_BYTES
 from seodang.models.layers import compute_type
 from seodang.objectives.loss import Loss, Term
@@ -175,7 +176,7 @@ def _rows_to_gradient(
     return losses.sum(), x
 
 
-@cache
+@functools.cache
 def _compiled_rows_to_gradient() -> Callable[..., tuple[Tensor, Tensor | None]]:
     """One kernel over the logits instead of ten; where it does not compile, the same without."""
     compiled = torch.compile(_rows_to_gradient, dynamic=True)
@@ -243,6 +244,7 @@ class LanguageModelling:
         """The number of targets."""
         return {"language": float(batch.n_targets)}
 
-    def __call__(self, model: Any, batch: Any) -> Loss:
-        hidden = model(batch.ids, positions=batch.positions, documents=batch.documents)
+    def __call__(self, model: Any, batch: Any, cache: Cache | None = None) -> Loss:
+        """`cache`: what the model remembers of the tokens before the batch's."""
+        hidden = model(batch.ids, positions=batch.positions, documents=batch.documents, cache=cache)
         return Loss(language=Term(vocabulary_loss(model, hidden, batch.targets), self.weights(batch)["language"]))

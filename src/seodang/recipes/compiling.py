@@ -10,6 +10,7 @@ import torch
 
 from seodang.models.base import Model
 from seodang.models.config import ModelConfig
+from seodang.models.families import FAMILIES
 from seodang.planning.machine import cpp_compiler
 from seodang.recipes.plan import Machine, say
 from seodang.training.freeze import computing
@@ -23,9 +24,11 @@ REPAYS_SECONDS = 900
 def compiling_repays(model: ModelConfig, plan: dict[str, Any], machine: Machine) -> bool:
     """Whether a run of fixed shapes is sure to be faster in all when its model is compiled first.
 
-    Not for a model in shards, and not on a CPU with dropout: torch's compiled random numbers are slower than ours
-    (docs/performance.md).
+    Not for a model in shards; not for a recurrent one, whose kernels are fused already and are never compiled; and not
+    on a CPU with dropout: torch's compiled random numbers are slower than ours (docs/performance.md).
     """
+    if FAMILIES[model.family].recurrent:
+        return False
     seconds = min(plan["seconds"] or math.inf, plan.get("estimated_seconds") or math.inf)
     if machine.ranks.shards or not REPAYS_SECONDS <= seconds < math.inf:
         return False

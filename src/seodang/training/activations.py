@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -32,16 +33,13 @@ def checkpoint_activations(model: Model, mode: Mode) -> None:
     model.run_block = None if mode == "none" else partial(_recomputed, mode == "selective")
 
 
-def _recomputed(selective: bool, block: nn.Module, *inputs: Any) -> Tensor:
+def _recomputed(selective: bool, block: Callable[..., Any], *inputs: Any) -> Any:
     if not torch.is_grad_enabled():
-        result = block(*inputs)
-    elif selective:
+        return block(*inputs)
+    if selective:
         chosen = partial(create_selective_checkpoint_contexts, _policy)
-        result = checkpoint(block, *inputs, use_reentrant=False, context_fn=chosen)
-    else:
-        result = checkpoint(block, *inputs, use_reentrant=False)
-    assert isinstance(result, Tensor)
-    return result
+        return checkpoint(block, *inputs, use_reentrant=False, context_fn=chosen)
+    return checkpoint(block, *inputs, use_reentrant=False)
 
 
 def _policy(context: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
@@ -117,3 +115,9 @@ class Offloaded:
             return self.objective(model, batch)
         with OffloadActivations(model):
             return self.objective(model, batch)
+
+    def __getattr__(self, name: str) -> Any:
+        """What it carries from step to step is the objective's."""
+        if name in ("state_dict", "load_state_dict"):
+            return getattr(self.objective, name)
+        raise AttributeError(name)

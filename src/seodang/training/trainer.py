@@ -21,6 +21,7 @@ from seodang.checkpoints.training import load_checkpoint_state, save_checkpoint
 from seodang.errors import DataError, DivergedError, FitError
 from seodang.files import require_free_space
 from seodang.objectives.loss import Objective
+from seodang.training.carried import carried_tensors, load_carried
 from seodang.training.log import RunLog, peak_bytes
 from seodang.training.optimizer import load_optimizer_tensors, optimizer_tensors
 from seodang.training.out_of_memory import first_line, is_out_of_memory, most_rows, random_state, set_random_state
@@ -125,7 +126,7 @@ class Trainer:
     # ---- resuming
 
     def resume(self, folder: Path) -> None:
-        """Take up a checkpoint's optimiser, random state, data position and counters.
+        """Take up a checkpoint's optimiser, random state, data position, counters and what the objective carries.
 
         The model's weights are the caller's to load, from the same folder (`newest_checkpoint` finds it). Raises
         DataError when the folder holds a model only, or the state of another run.
@@ -133,6 +134,7 @@ class Trainer:
         tensors, state = load_checkpoint_state(folder)
         try:
             self._set_random({name: tensors.pop(name) for name in list(tensors) if name.startswith("random/")})
+            load_carried(self.objective, tensors, self.ranks)
             if is_sharded(folder):
                 load_optimizer_shards(folder, self.model, self.optimizer)
             load_optimizer_tensors(self.model, self.optimizer, tensors)
@@ -186,6 +188,7 @@ class Trainer:
                 "resume from the last checkpoint with a lower --lr",
             )
         tensors = optimizer_tensors(self.model, self.optimizer) | self._random()
+        tensors |= carried_tensors(self.objective, self.ranks, self.device)
         self._state_steps = self.summary.steps
         shards = write_shards(self.out, self.model, tensors, self.ranks) if self.ranks.shards else None
         if self.ranks.speaks:

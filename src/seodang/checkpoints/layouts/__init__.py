@@ -12,6 +12,7 @@ from seodang.checkpoints.layouts.gpt2 import GPT2
 from seodang.checkpoints.layouts.gptneo import GPTNEO
 from seodang.checkpoints.layouts.llama import LLAMA
 from seodang.checkpoints.layouts.qwen import QWEN2, QWEN3
+from seodang.checkpoints.layouts.recurrent import GRU, LSTM, RNN
 from seodang.checkpoints.layouts.roberta import ROBERTA
 from seodang.checkpoints.layouts.t5 import MT5, T5, T5V11
 from seodang.errors import DataError, UsageError
@@ -30,6 +31,9 @@ LAYOUTS: tuple[Layout, ...] = (
     T5,
     T5V11,
     MT5,
+    RNN,
+    LSTM,
+    GRU,
 )
 
 

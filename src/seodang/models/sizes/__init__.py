@@ -7,13 +7,14 @@ from typing import Any
 
 from seodang.errors import UsageError, suggest
 from seodang.models.config import ModelConfig
+from seodang.models.sizes import recurrent
 from seodang.models.sizes.decoders import DECODERS, REMARKS
 from seodang.models.sizes.encoders import ENCODERS
 from seodang.models.sizes.seq2seq import SEQ2SEQ
 
-SIZES: dict[str, ModelConfig] = {**DECODERS, **ENCODERS, **SEQ2SEQ}
+SIZES: dict[str, ModelConfig] = {**DECODERS, **ENCODERS, **SEQ2SEQ, **recurrent.RECURRENT}
 
-NOTES: dict[str, str] = {**REMARKS}
+NOTES: dict[str, str] = {**REMARKS, **recurrent.NOTES}
 """Remarks on published sizes, said where such a model is planned or built."""
 
 

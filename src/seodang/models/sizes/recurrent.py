@@ -1,0 +1,34 @@
+"""Recurrent language models by name: the published sizes and small ones of ours. `context_length` is how far gradients
+go back; the state goes further."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seodang.models.config import ModelConfig
+
+
+def _recurrent(family: str, **sizes: Any) -> ModelConfig:
+    return ModelConfig(family=family, n_heads=1, init_std=0.1, **sizes)
+
+
+_MINI = {"n_layers": 2, "d_embed": 128, "vocab_size": 8192, "context_length": 128}
+
+RECURRENT: dict[str, ModelConfig] = {
+    # Radford et al. 2018, sec. 5: the LSTM that GPT-1 is compared with
+    "lstm-gpt1": _recurrent(
+        "lstm", d_model=2048, n_layers=1, d_embed=768, vocab_size=40478, context_length=512
+    ).with_dropout(0.1),
+    # Zaremba et al. 2014, sec. 4.1: the medium one, unrolled for 35 words of Penn Treebank
+    "lstm-zaremba-medium": _recurrent(
+        "lstm", d_model=650, n_layers=2, vocab_size=10000, context_length=35, tied=False
+    ).with_dropout(0.5),
+    # Ours, each with as many parameters as gpt2-mini
+    "rnn-mini": _recurrent("rnn", d_model=472, **_MINI),
+    "lstm-mini": _recurrent("lstm", d_model=232, **_MINI),
+    "gru-mini": _recurrent("gru", d_model=272, **_MINI),
+}
+
+NOTES: dict[str, str] = {
+    "lstm-gpt1": "the paper says 2048 units in one layer, and no width of the embedding: GPT-1's 768 is taken",
+}
