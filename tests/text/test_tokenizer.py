@@ -127,7 +127,8 @@ def test_gpt1_files_as_transformers_reads_them(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     symbols = ["<unk>", *"lowernst!'", *(letter + "</w>" for letter in "lowernst!'")]
     merges = [("e", "s"), ("es", "t</w>"), ("l", "o"), ("lo", "w</w>"), ("lo", "w")]
-    vocabulary = {token: id for id, token in enumerate([*symbols, *map("".join, merges)])}
+    # "model" is a word of GPT-1's, and the key by which a tokenizer.json is known
+    vocabulary = {token: id for id, token in enumerate([*symbols, *map("".join, merges), "model"])}
     for name in ("encoder_bpe_40000.json", "vocab.json"):
         (tmp_path / name).write_text(json.dumps(vocabulary))
     for name in ("vocab_40000.bpe", "merges.txt"):

@@ -52,7 +52,7 @@ def load(path: Path) -> Tokenizer:
             raise DataError(f"{path} is only half of a tokenizer", "vocab.json is not beside it", _FIX)
         return _load_bpe(vocabulary, folder)
     whole = _read_json(path)
-    return _load_tokenizer_json(path, folder) if "model" in whole else _load_bpe(path, folder)
+    return _load_tokenizer_json(path, folder) if isinstance(whole.get("model"), dict) else _load_bpe(path, folder)
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
