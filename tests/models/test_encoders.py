@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
 
 from seodang.errors import FitError, UsageError
-from seodang.models.cost import n_matmul_parameters, n_parameters
+from seodang.models.cost import n_matmul_parameters, n_parameters, training_flops_per_token
+from seodang.models.electra import Electra, generator_config
 from seodang.models.encoder import Encoder
 from seodang.models.families import FAMILIES, build_model, with_heads, with_rows
 from seodang.models.sizes import SIZES, published
 from tests.training.helpers import tiny
 
-NAMES = ["bert-tiny", "roberta-mini"]
+NAMES = ["bert-tiny", "roberta-mini", "albert-mini", "electra-mini"]
 
 
 @pytest.fixture(params=NAMES)
@@ -54,8 +56,7 @@ def test_both_sides_are_seen(name: str) -> None:
 def test_padding_on_either_side_changes_nothing(name: str, left: int) -> None:
     model = encoder(name).eval()
     text, segments = _ids(1, 6), torch.tensor([[0, 0, 0, 1, 1, 1]])
-    if model.config.n_segments < 2:
-        segments = torch.zeros_like(segments)
+    segments = segments.clamp(max=model.config.n_segments - 1)
     padded = torch.full((1, 10), 1)
     padded[:, left : left + 6] = text
     types = torch.zeros_like(padded)
@@ -64,6 +65,9 @@ def test_padding_on_either_side_changes_nothing(name: str, left: int) -> None:
     mask[:, left : left + 6] = True
     hidden, alone = model(padded, segments=types, mask=mask), model(text, segments=segments)
     torch.testing.assert_close(hidden[:, left : left + 6], alone, rtol=0, atol=1e-5)
+    filler = model.predictor
+    filled, by_itself = filler(padded, segments=types, mask=mask), filler(text, segments=segments)
+    torch.testing.assert_close(filled[:, left : left + 6], by_itself, rtol=0, atol=1e-5)
     if model.has("pooler"):
         torch.testing.assert_close(model.pooled(hidden, mask), model.pooled(alone), rtol=0, atol=1e-5)
 
@@ -97,7 +101,13 @@ def test_packed_equals_alone_with_gradients(name: str) -> None:
 def test_every_weight_gets_a_gradient(name: str) -> None:
     model = encoder(name)
     hidden = model(_ids(2, 8))
-    score = model.logits(hidden).square().mean()
+    score = hidden.square().mean() * 0
+    if model.has("masked"):
+        score = score + model.logits(hidden).square().mean()
+    if isinstance(model, Electra):
+        assert model.generator is not None
+        score = score + model.replaced_logits(hidden).square().mean()
+        score = score + model.generator.logits(model.generator(_ids(2, 8))).square().mean()
     if model.has("sentence"):
         score = score + model.sentence_logits(hidden).square().mean()
     score.backward()
@@ -144,7 +154,8 @@ def test_more_rows_and_their_biases(name: str) -> None:
     model = encoder(name).eval()
     grown = with_rows(model, 45)
     ids = _ids(1, 6)
-    before, after = model.logits(model(ids)), grown.logits(grown(ids))
+    assert isinstance(grown, Encoder)
+    before, after = (one.predictor.logits(one.predictor(ids)) for one in (model, grown))
     assert after.shape[-1] == 45
     torch.testing.assert_close(after[..., :40], before, rtol=0, atol=1e-6)
 
@@ -171,11 +182,18 @@ def test_heads_that_make_no_sense_are_refused(heads: tuple[str, ...]) -> None:
 
 
 RELEASED = {
-    # what transformers' classes of the released folders hold
+    # what transformers' classes of the released folders hold; of ELECTRA without what the generator repeats
     "bert-base": 110_106_428,
     "bert-large": 336_226_108,
     "roberta-base": 124_697_433,
     "roberta-large": 355_412_057,
+    "albert-base": 11_813_810,
+    "albert-large": 17_847_474,
+    "albert-xlarge": 59_021_490,
+    "albert-xxlarge": 223_158_450,
+    "electra-small": 13_549_057 + 4_620_026 - 3_972_864,
+    "electra-base": 109_483_009 + 33_740_602 - 23_837_184,
+    "electra-large": 335_142_913 + 51_295_290 - 31_782_912,
 }
 
 
@@ -197,3 +215,54 @@ def test_what_a_token_is_multiplied_with_by_hand() -> None:
     block = 4 * 128 * 128 + 2 * 128 * 512
     assert n_matmul_parameters(config) == 2 * block + 128 * 128 + 100 * 128
     assert n_matmul_parameters(replace(config, heads=("pooler",))) == 2 * block
+
+
+def test_one_block_is_counted_as_often_as_it_is_used() -> None:
+    config = replace(published("albert-mini"), vocab_size=100, n_layers=5)
+    block = 4 * 256 * 256 + 2 * 256 * 1024
+    assert n_matmul_parameters(config) == 64 * 256 + 5 * block + 256 * 64 + 100 * 64
+    assert n_parameters(config) - n_parameters(replace(config, n_layers=1)) == 0
+    assert build_model(config, "meta").keys_seen(10) == 5 * 10
+    assert training_flops_per_token(config, 10) == 6 * n_matmul_parameters(config) + 12 * 256 * 5 * 10
+
+
+def test_generator_and_discriminator_are_counted_together() -> None:
+    config = replace(published("electra-mini"), vocab_size=100)
+    block, small = 4 * 128 * 128 + 2 * 128 * 512, 4 * 64 * 64 + 2 * 64 * 256
+    finder, filler = 4 * block + 128 * 128 + 128, 128 * 64 + 4 * small + 64 * 128 + 100 * 128
+    assert n_matmul_parameters(config) == finder + filler
+    assert build_model(config, "meta").keys_seen(10) == 4 * 10 + 2 * 10
+
+
+def test_the_generator_reads_the_discriminators_embeddings() -> None:
+    """One matrix: moved, loaded, copied or trained, it stays one."""
+    model = encoder("electra-mini")
+    assert isinstance(model, Electra) and model.generator is not None
+    assert not any("generator.embed" in name or "generator.positions" in name for name in model.state_dict())
+    again = build_model(model.config, "meta")
+    again.load_state_dict(model.state_dict(), assign=True)
+    for one in (model, again, copy.deepcopy(model), model.to(torch.float64)):
+        assert isinstance(one, Electra) and one.generator is not None
+        assert one.generator.output_weight is one.embed.weight and one.generator.embed_norm is one.embed_norm
+        assert one.generator(_ids(1, 5)).isfinite().all()
+    with pytest.raises(UsageError, match="generator predicts"):
+        model.logits(model(_ids(1, 5)))
+
+
+def test_sizes_of_the_released_generators() -> None:
+    """configure_pretraining.py and get_generator_config of the released code."""
+    sizes = {
+        name: (config.d_model, config.n_heads, config.d_ff, config.n_layers, config.d_embed)
+        for name in ("electra-small", "electra-base", "electra-large")
+        for config in [generator_config(published(name))]
+    }
+    assert sizes == {
+        "electra-small": (64, 1, 256, 12, 128),
+        "electra-base": (256, 4, 1024, 12, 768),
+        "electra-large": (256, 4, 1024, 24, 1024),
+    }
+
+
+@pytest.mark.parametrize("name", ["roberta-mini", "albert-mini", "electra-mini"])
+def test_laptop_sizes_are_small(name: str) -> None:
+    assert 1e6 < n_parameters(published(name)) < 3e6

@@ -9,10 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import (
+    AlbertConfig,
+    AlbertForMaskedLM,
+    AlbertForPreTraining,
+    AlbertModel,
     BertConfig,
     BertForMaskedLM,
     BertForPreTraining,
     BertModel,
+    ElectraConfig,
+    ElectraForMaskedLM,
+    ElectraForPreTraining,
+    ElectraModel,
     PreTrainedModel,
     RobertaConfig,
     RobertaForMaskedLM,
@@ -20,6 +28,7 @@ from transformers import (
 )
 
 from seodang.checkpoints.huggingface import load_folder
+from seodang.models.electra import Electra
 from seodang.models.encoder import Encoder
 
 VOCAB, CONTEXT = 67, 24
@@ -45,6 +54,14 @@ def _roberta(kind: type[PreTrainedModel] = RobertaForMaskedLM, **changes: Any) -
     return kind(RobertaConfig(**{**_SIZES, **rows, **changes}))
 
 
+def _albert(kind: type[PreTrainedModel] = AlbertForPreTraining, **changes: Any) -> PreTrainedModel:
+    return kind(AlbertConfig(**{**_SIZES, "embedding_size": 10, **changes}))
+
+
+def _electra(kind: type[PreTrainedModel] = ElectraForPreTraining, **changes: Any) -> PreTrainedModel:
+    return kind(ElectraConfig(**{**_SIZES, "embedding_size": 10, **changes}))
+
+
 CASES: dict[str, Callable[[], PreTrainedModel]] = {
     "bert": _bert,
     "bert one layer, one head, one segment": lambda: _bert(**_ONE, type_vocab_size=1),
@@ -61,6 +78,20 @@ CASES: dict[str, Callable[[], PreTrainedModel]] = {
         hidden_act="relu", pad_token_id=4, max_position_embeddings=CONTEXT + 5
     ),
     "roberta bare": lambda: _roberta(RobertaModel),
+    "albert": lambda: _albert(num_hidden_layers=3),
+    "albert one layer, one head, one segment": lambda: _albert(**_ONE, type_vocab_size=1),
+    "albert untied, not factorised": lambda: _albert(tie_word_embeddings=False, embedding_size=24),
+    "albert masked only, exact gelu": lambda: _albert(AlbertForMaskedLM, hidden_act="gelu"),
+    "albert bare": lambda: _albert(AlbertModel, num_hidden_layers=5),
+    "electra discriminator": _electra,
+    "electra discriminator, one layer, one head": lambda: _electra(**_ONE, embedding_size=24),
+    "electra discriminator, relu, one segment": lambda: _electra(hidden_act="relu", type_vocab_size=1),
+    "electra generator": lambda: _electra(ElectraForMaskedLM),
+    "electra generator, not factorised": lambda: _electra(ElectraForMaskedLM, embedding_size=24, **_ONE),
+    "electra generator, untied, relu": lambda: _electra(
+        ElectraForMaskedLM, tie_word_embeddings=False, hidden_act="relu"
+    ),
+    "electra bare": lambda: _electra(ElectraModel),
 }
 
 
@@ -100,6 +131,8 @@ def our_results(model: Encoder, ids: Tensor, **options: Any) -> dict[str, Tensor
     found = {}
     if model.has("masked"):
         found["logits"] = model.logits(hidden)
+    elif isinstance(model, Electra) and model.has("replaced"):
+        found["replaced"] = model.replaced_logits(hidden)
     else:
         found["hidden"] = hidden
     if model.has("sentence"):
@@ -133,4 +166,6 @@ def their_results(
         "last_hidden_state": "hidden",
         "pooler_output": "pooled",
     }
+    if isinstance(model, ElectraForPreTraining):
+        names["logits"] = "replaced"
     return {names[key]: value for key, value in output.items() if key in names}

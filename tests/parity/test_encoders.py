@@ -9,12 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import ElectraForMaskedLM, ElectraForPreTraining, PreTrainedModel
 
 from seodang.checkpoints.huggingface import load_folder, save_folder
 from seodang.checkpoints.verify import verify
 from seodang.errors import DataError, UsageError
+from seodang.models.electra import Electra
 from tests.parity.encoders import CASES, inputs, our_results, ours, their_results, theirs
+from tests.training.helpers import tiny
 
 TOLERANCE = 1e-4
 
@@ -26,7 +28,9 @@ def difference(found: dict[str, Tensor], expected: dict[str, Tensor], real: Tens
     for name, value in expected.items():
         apart = (found[name] - value).abs()
         assert value.abs().max() > 0.1  # the comparison is of real numbers
-        largest = max(largest, float((apart[real] if real is not None and value.dim() == 3 else apart).max()))
+        if real is not None:
+            apart = apart[real]
+        largest = max(largest, float(apart.max()))
     return largest
 
 
@@ -81,7 +85,7 @@ def test_padded_batches(case: str, side: str, tmp_path: Path) -> None:
     counted = (mask.long().cumsum(1) - 1).clamp(min=0)
     positions = None if "roberta" in case else counted
     expected = their_results(model, ids, mask=mask, positions=positions)
-    expected = {name: value for name, value in expected.items() if name in ("logits", "hidden")}
+    expected = {name: value for name, value in expected.items() if name in ("logits", "hidden", "replaced")}
     found = {name: value for name, value in our_results(loaded, ids, mask=mask).items() if name in expected}
     assert difference(found, expected, mask) < TOLERANCE
 
@@ -162,3 +166,71 @@ def test_a_class_whose_head_is_gone_or_unknown_is_refused(tmp_path: Path) -> Non
     save_file({**tensors, "classifier.weight": torch.zeros(2, 24)}, tmp_path / "model.safetensors")
     with pytest.raises(DataError, match="unexpected: classifier.weight"):
         load_folder(tmp_path)
+
+
+def test_groups_of_albert_are_refused(tmp_path: Path) -> None:
+    theirs("albert").save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"num_hidden_groups": 1', '"num_hidden_groups": 3'))
+    with pytest.raises(DataError, match="num_hidden_groups = 3"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+def test_electra_in_one_folder_loads_as_two_models_of_transformers(
+    share: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny("electra-mini", d_embed=10, generator_share=share).eval()
+    assert isinstance(model, Electra) and model.generator is not None
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    save_folder(tmp_path, model, None)
+    ids = torch.randint(0, 40, (2, 12), generator=torch.Generator().manual_seed(2))
+    segments = torch.tensor([[0] * 6 + [1] * 6] * 2)
+    logging.getLogger("transformers").propagate = True
+    with caplog.at_level(logging.WARNING):
+        finder, first = ElectraForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
+        filler, second = ElectraForMaskedLM.from_pretrained(tmp_path / "generator", output_loading_info=True)
+    logging.getLogger("transformers").propagate = False
+    assert [record.message for record in caplog.records] == []
+    for info in (first, second):
+        assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    found = our_results(model, ids, segments=segments)
+    assert difference(found, their_results(finder.eval(), ids, segments=segments)) < TOLERANCE
+    filled = our_results(model.generator, ids, segments=segments)
+    assert difference(filled, their_results(filler.eval(), ids, segments=segments)) < TOLERANCE
+
+    again = load_folder(tmp_path)[0]
+    assert isinstance(again, Electra) and again.generator is not None and again.config == model.config
+    assert difference(our_results(again, ids), our_results(model, ids)) == 0
+    assert difference(our_results(again.generator, ids), our_results(model.generator, ids)) == 0
+    assert again.generator.embed is again.embed
+    assert all(report.passed for report in verify(tmp_path))
+    alone = load_folder(tmp_path / "generator")[0]
+    assert difference(our_results(alone, ids), our_results(model.generator, ids)) == 0  # type: ignore[arg-type]
+
+
+def test_electra_saved_again_among_other_files_and_taken_apart(tmp_path: Path) -> None:
+    model = tiny("electra-mini").eval()
+    assert isinstance(model, Electra)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").write_text("{}")
+    for _ in range(2):
+        save_folder(run, model, None)
+    assert (run / "metrics.jsonl").exists() and all(report.passed for report in verify(run))
+    ids = torch.arange(8)[None]
+    # transformers keeps our key of config.json when it saves the discriminator by itself
+    ElectraForPreTraining.from_pretrained(run).save_pretrained(tmp_path / "alone")
+    alone = load_folder(tmp_path / "alone")[0]
+    assert isinstance(alone, Electra) and alone.generator is None
+    assert torch.equal(alone.replaced_logits(alone(ids)), model.replaced_logits(model(ids)))
+    tensors = load_file(run / "generator" / "model.safetensors")
+    tensors["electra.embeddings.word_embeddings.weight"] += 1
+    save_file(tensors, run / "generator" / "model.safetensors")
+    with pytest.raises(DataError, match="two different copies"):
+        load_folder(run)
+    (run / "generator" / "model.safetensors").unlink()
+    with pytest.raises(DataError, match="no weights"):
+        load_folder(run)

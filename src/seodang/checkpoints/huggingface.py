@@ -28,7 +28,7 @@ from seodang.text.vocabularies import has_tokenizer
 
 MAX_SHARD_BYTES = 5_000_000_000
 
-_OURS = ("embedding_dropout", "attention_dropout", "residual_dropout", "heads")
+_OURS = ("embedding_dropout", "attention_dropout", "residual_dropout", "heads", "generator_share")
 
 
 def save_folder(
@@ -83,20 +83,18 @@ def write_model(
     stored = _stored_dtype(model, dtype)
     check_tokenizer(tokenizer, model.config.vocab_size, "the model is not saved")
     ids = {**_family_ids(model.config), **_given(special_ids(tokenizer)), **_given(generation)}
-    config = {
-        "architectures": [layout.architecture],
-        "model_type": layout.model_type,
-        **{key: ids.get(key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
-        **layout.from_config(model.config),
-        **dict.fromkeys(("dtype", "torch_dtype"), str(stored).removeprefix("torch.")),
-    }
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "generation_config.json", {key: value for key, value in ids.items() if value is not None})
+    configs = {**layout.inner_configs(model.config), "": model.config}
+    for name, config in configs.items():
+        (folder / name).mkdir(exist_ok=True)
+        _describe(folder / name, layout, config, ids, stored)
+        if tokenizer is not None:
+            tokenizer.save(folder / name)
     sharded = is_sharded(folder)
     if not sharded:
-        write_tensors(folder, dict(_outgoing(model, layout, stored)), max_shard_bytes)
-    if tokenizer is not None:
-        tokenizer.save(folder)
+        tensors = dict(_outgoing(model, layout, stored))
+        for name in configs:
+            mine = {key.removeprefix(name): tensors.pop(key) for key in list(tensors) if key.startswith(name)}
+            write_tensors(folder / name, mine, max_shard_bytes)
     ours = {
         "seodang": seodang.__version__,
         "config": model.config.to_dict(),
@@ -105,6 +103,19 @@ def write_model(
         "probe": None if sharded else make_probe(_load_model(folder, torch.float32, "cpu")),
     }
     _write_json(folder / SEODANG, ours)
+
+
+def _describe(folder: Path, layout: Layout, config: ModelConfig, ids: dict[str, Any], stored: torch.dtype) -> None:
+    """Write config.json and generation_config.json."""
+    values = {
+        "architectures": [layout.architecture],
+        "model_type": layout.model_type,
+        **{key: ids.get(key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
+        **layout.from_config(config),
+        **dict.fromkeys(("dtype", "torch_dtype"), str(stored).removeprefix("torch.")),
+    }
+    _write_json(folder / "config.json", values)
+    _write_json(folder / "generation_config.json", {key: value for key, value in ids.items() if value is not None})
 
 
 def load_folder(
@@ -142,6 +153,8 @@ def read_config(folder: Path) -> ModelConfig:
         if isinstance(stated, dict) and stated.get("family") == config.family:
             known = {name: stated[name] for name in _OURS if name in stated}
             return ModelConfig.from_dict({**config.to_dict(), **known})
+    if not all((folder / name / "config.json").is_file() for name in layout.inner_configs(config)):
+        config = replace(config, generator_share=0.0)  # the discriminator alone, taken out of its folder
     if layout.heads:
         present = {*(config.heads or ()), *layout.heads_in(stored_keys(folder))}
         config = replace(config, heads=tuple(head for head in layout.heads if head in present))
@@ -205,7 +218,8 @@ def published_tensors(folder: Path) -> tuple[Tensors | Parts, dict[str, str], La
         publish = partial(layout.to_theirs, config=config)
         tensors: Tensors | Parts = Parts(folder, layout.theirs, publish)
     else:
-        tensors = Tensors(weight_files(folder))
+        inner = layout.inner_configs(config)
+        tensors = Tensors(weight_files(folder), {name: weight_files(folder / name) for name in inner})
     shapes = expected_shapes(config)
     wanted = {layout.theirs(name): name for name in shapes}
     names: dict[str, str] = {}

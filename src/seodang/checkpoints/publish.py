@@ -49,7 +49,8 @@ def publish_folder(folder: Path) -> Iterator[Path]:
     `seodang.json` first, and the new manifest comes last: whenever that stops, the folder is as it was or is
     seen to be incomplete.
     """
-    if not folder.exists() or all(entry.name in _published(folder) for entry in folder.iterdir()):
+    known = {Path(name).parts[0] for name in _published(folder)}
+    if not folder.exists() or all(entry.name in known for entry in folder.iterdir()):
         with atomic_folder(folder) as stage:
             yield stage
             write_manifest(stage)
@@ -60,7 +61,7 @@ def publish_folder(folder: Path) -> Iterator[Path]:
     try:
         yield stage
         write_manifest(stage)
-        for file in stage.iterdir():
+        for file in stage.rglob("*"):
             fsync_path(file)
         _move_in(stage, folder)
     except OSError as error:
@@ -70,7 +71,8 @@ def publish_folder(folder: Path) -> Iterator[Path]:
 
 
 def _move_in(stage: Path, folder: Path) -> None:
-    names = sorted((file.name for file in stage.iterdir()), key=lambda name: (name == MANIFEST, name != SEODANG))
+    files = [str(file.relative_to(stage)) for file in stage.rglob("*") if file.is_file()]
+    names = sorted(files, key=lambda name: (name == MANIFEST, name != SEODANG))
     stale = _published(folder) | {file.name for file in folder.glob("model*.safetensors*")}
     (folder / MANIFEST).unlink(missing_ok=True)
     fsync_path(folder)
@@ -79,6 +81,7 @@ def _move_in(stage: Path, folder: Path) -> None:
             for old in stale - set(names):
                 (folder / old).unlink(missing_ok=True)
             fsync_path(folder)
+        (folder / name).parent.mkdir(exist_ok=True)
         os.replace(stage / name, folder / name)
         if name == SEODANG:
             fsync_path(folder)

@@ -70,20 +70,21 @@ def stored_keys(folder: Path) -> list[str]:
 
 
 class Tensors:
-    """The tensors of several safetensors files by name, each read when asked for."""
+    """The tensors of several safetensors files by name, each read when asked for.
 
-    def __init__(self, files: list[Path]) -> None:
-        self.files: dict[str, Path] = {}
-        for file in files:
-            for key in _keys(file):
-                self.files[key] = file
+    inner: further files by what is put in front of their tensors' names.
+    """
+
+    def __init__(self, files: list[Path], inner: Mapping[str, list[Path]] | None = None) -> None:
+        self._starts = dict.fromkeys(files, "") | {file: key for key, more in (inner or {}).items() for file in more}
+        self.files = {start + key: file for file, start in self._starts.items() for key in _keys(file)}
 
     def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """(name, shape) of every tensor, from the headers."""
         for file in sorted(set(self.files.values())):
             with _open(file) as stream:
                 for key in stream.keys():
-                    yield key, tuple(stream.get_slice(key).get_shape())
+                    yield self._starts[file] + key, tuple(stream.get_slice(key).get_shape())
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """(name, tensor) of every tensor, file by file. What was read of a mapped file counts as this process's
@@ -97,7 +98,7 @@ class Tensors:
                         key = keys.pop(0)
                         tensor = stream.get_tensor(key)
                         n_bytes += tensor.nbytes
-                        yield key, tensor
+                        yield self._starts[file] + key, tensor
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: int) -> None:

@@ -13,7 +13,7 @@ class Roberta(Encoder):
     """BERT without next sentences (sec. 4.2), trained longer on more. Its positions are counted behind the padding
     token's id, as in the released code: the first one is row pad_id + 1."""
 
-    HEADS = ("pooler", "masked")
+    HEADS, OTHER_HEADS = ("masked",), ("pooler",)
 
     TRANSFORM = "gelu"
 

@@ -28,7 +28,9 @@ class Encoder(Model):
 
     kind = "masked"
     HEADS: ClassVar[tuple[str, ...]] = ("pooler", "masked", "sentence")
-    """The heads that the family's pre-training has; of a config that names none."""
+    """The heads of the family's pre-training, which a config that names none has."""
+    OTHER_HEADS: ClassVar[tuple[str, ...]] = ()
+    """Heads that a folder of the family may have besides."""
     TRANSFORM: ClassVar[Activation | None] = None
     """The transform's activation, where it is not that of the blocks."""
 
@@ -51,15 +53,16 @@ class Encoder(Model):
         self.head = self.own_head() if self.has("masked") else None
 
     def chosen_heads(self, config: ModelConfig) -> tuple[str, ...]:
-        """The heads of `config` in the family's order. Raises UsageError for one that the family does not have."""
+        """The heads of `config`, always in one order. Raises UsageError for one that the family does not have."""
+        known = self.OTHER_HEADS + self.HEADS
         for head in config.heads or ():
-            if head not in self.HEADS:
+            if head not in known:
                 raise UsageError(
                     f"a model of the family {config.family!r} with the head {head!r}",
                     "its pre-training has no such head",
-                    "choose from " + ", ".join(self.HEADS),
+                    "choose from " + ", ".join(known),
                 )
-        heads = self.HEADS if config.heads is None else tuple(head for head in self.HEADS if head in config.heads)
+        heads = self.HEADS if config.heads is None else tuple(head for head in known if head in config.heads)
         if "sentence" in heads and "pooler" not in heads:
             raise UsageError("a sentence head without a pooler", "it reads what the pooler gives", "add the pooler")
         return heads
@@ -68,6 +71,11 @@ class Encoder(Model):
     def first_position(self) -> int:
         """The row of the position table that a text's first token gets."""
         return 0
+
+    @property
+    def predictor(self) -> Encoder:
+        """The encoder that predicts masked tokens: itself, or ELECTRA's generator."""
+        return self
 
     def has(self, head: str) -> bool:
         """Whether the model has this head."""

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from seodang.errors import UsageError, suggest
+from seodang.models.albert import Albert
 from seodang.models.bart import BART
 from seodang.models.base import Model
 from seodang.models.bert import Bert, Roberta
 from seodang.models.config import ModelConfig
+from seodang.models.electra import Electra
 from seodang.models.gpt import GPT1, GPT2
 from seodang.models.gpt3 import GPT3
 from seodang.models.llama import Llama
@@ -30,6 +32,8 @@ FAMILIES: dict[str, type[Model]] = {
     "qwen3": Qwen3,
     "bert": Bert,
     "roberta": Roberta,
+    "albert": Albert,
+    "electra": Electra,
     "transformer": Transformer,
     "bart": BART,
     "t5": T5,

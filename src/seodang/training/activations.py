@@ -30,7 +30,9 @@ def checkpoint_activations(model: Model, mode: Mode) -> None:
 
     Parameter names do not change, and nothing happens where no gradient is asked for, as in generation.
     """
-    model.run_block = None if mode == "none" else partial(_recomputed, mode == "selective")
+    for part in model.modules():  # ELECTRA's generator is a model within the model
+        if isinstance(part, Model):
+            part.run_block = None if mode == "none" else partial(_recomputed, mode == "selective")
 
 
 def _recomputed(selective: bool, block: Callable[..., Any], *inputs: Any) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from seodang.checkpoints.layouts.albert import ALBERT
 from seodang.checkpoints.layouts.bart import BART, MARIAN
 from seodang.checkpoints.layouts.base import Layout
 from seodang.checkpoints.layouts.bert import BERT
+from seodang.checkpoints.layouts.electra import ELECTRA
 from seodang.checkpoints.layouts.gpt1 import GPT1
 from seodang.checkpoints.layouts.gpt2 import GPT2
 from seodang.checkpoints.layouts.gptneo import GPTNEO
@@ -26,6 +28,8 @@ LAYOUTS: tuple[Layout, ...] = (
     QWEN3,
     BERT,
     ROBERTA,
+    ALBERT,
+    ELECTRA,
     BART,
     MARIAN,
     T5,

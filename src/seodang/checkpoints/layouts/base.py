@@ -56,6 +56,10 @@ class Layout:
     """Endings of their names as older publications wrote them → as they are now."""
     heads: Mapping[str, str] = field(default_factory=dict)
     """Our name of a head that a folder may lack → the beginning of their names in it, with prefix."""
+    inner: Mapping[str, str] = field(default_factory=dict)
+    """Beginning of our names of a model within the model → the sub-folder that is a whole folder of it, with "/"."""
+    inner_configs: Callable[[ModelConfig], Mapping[str, ModelConfig]] = lambda config: {}
+    """The config of the model in each sub-folder that a model of this config has."""
     untied: Mapping[str, Any] = field(default_factory=dict)
     """Fields of this layout that are others where the output matrix is not the embedding."""
     incoming: Change = _same
@@ -67,7 +71,10 @@ class Layout:
 
     def of(self, config: ModelConfig) -> Layout:
         """This layout as it is for a model of `config`."""
-        return self if config.tied else replace(self, **self.untied)
+        layout = self if config.tied else replace(self, **self.untied)
+        absent = tuple(set(self.inner.values()) - set(self.inner_configs(config)))
+        doubles = {key: name for key, name in layout.doubles.items() if not key.startswith(absent)}
+        return replace(layout, doubles=doubles)
 
     def heads_in(self, keys: Iterable[str]) -> set[str]:
         """The heads of which at least a part is among the `keys` of a published file."""
@@ -75,7 +82,10 @@ class Layout:
         return {head for head, start in self.heads.items() if any(key.startswith(start) for key in known)}
 
     def theirs(self, name: str) -> str:
-        """Their name, with prefix, of our parameter `name`."""
+        """Their name, with prefix, of our parameter `name`; of one in a sub-folder with the sub-folder in front."""
+        for start, folder in self.inner.items():
+            if name.startswith(start):
+                return folder + self.theirs(name.removeprefix(start))
         layer = _LAYER.match(name)
         stem = "" if layer is None else self._place(layer[1]).format(layer[2]) + "."
         inner = name if layer is None else name[layer.end() :]
@@ -108,6 +118,10 @@ class Layout:
 
     def canonical(self, key: str) -> str | None:
         """A key of a published file with its prefix put on if it was left out; None for an ignored buffer."""
+        for folder in self.inner.values():
+            if key.startswith(folder):
+                inner = self.canonical(key.removeprefix(folder))
+                return None if inner is None else folder + inner
         if any(pattern.search(key) for pattern in self.ignored):
             return None
         for old, new in self.older.items():

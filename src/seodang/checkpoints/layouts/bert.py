@@ -128,6 +128,11 @@ _MODULES = {
     "head": "cls.predictions.decoder",
     "sentence": "cls.seq_relationship",
 }
+_UNTIED = {  # the bias that is added is then the output matrix's own, and the other one is read by nobody
+    "modules": {**_MODULES, "token_bias": "cls.predictions.decoder.bias"},
+    "ignored": (BUFFERS, re.compile(r"^cls\.predictions\.bias$")),
+    "doubles": {"cls.predictions.bias": "token_bias"},
+}
 
 BERT = Layout(
     model_type="bert",
@@ -141,11 +146,7 @@ BERT = Layout(
     copies={"cls.predictions.decoder.weight": "embed.weight", "cls.predictions.decoder.bias": "token_bias"},
     older=OLDER,
     heads={"pooler": "bert.pooler.", "masked": "cls.predictions.", "sentence": "cls.seq_relationship."},
-    untied={  # the bias that is added is then the output matrix's own, and the other one is read by nobody
-        "modules": {**_MODULES, "token_bias": "cls.predictions.decoder.bias"},
-        "ignored": (BUFFERS, re.compile(r"^cls\.predictions\.bias$")),
-        "doubles": {"cls.predictions.bias": "token_bias"},
-    },
+    untied=_UNTIED,
     to_config=to_config,
     from_config=from_config,
 )

@@ -36,6 +36,11 @@ _MODULES = {
     "token_bias": "lm_head.bias",
     "head": "lm_head.decoder",
 }
+_UNTIED = {
+    "modules": {**_MODULES, "token_bias": "lm_head.decoder.bias"},
+    "ignored": (BUFFERS, re.compile(r"^lm_head\.bias$")),
+    "doubles": {"lm_head.bias": "token_bias"},
+}
 
 ROBERTA = Layout(
     model_type="roberta",
@@ -48,11 +53,7 @@ ROBERTA = Layout(
     copies={"lm_head.decoder.weight": "embed.weight", "lm_head.decoder.bias": "token_bias"},
     older=OLDER,
     heads={"pooler": "roberta.pooler.", "masked": "lm_head."},
-    untied={
-        "modules": {**_MODULES, "token_bias": "lm_head.decoder.bias"},
-        "ignored": (BUFFERS, re.compile(r"^lm_head\.bias$")),
-        "doubles": {"lm_head.bias": "token_bias"},
-    },
+    untied=_UNTIED,
     to_config=to_config,
     from_config=from_config,
 )

@@ -29,6 +29,17 @@ def _roberta(n_layers: int, d_model: int, vocab_size: int = 50265, **sizes: Any)
     return _encoder("roberta", n_layers, d_model, vocab_size=vocab_size, **fixed, **sizes)
 
 
+def _albert(n_layers: int, d_model: int, n_heads: int, vocab_size: int = 30000, **sizes: Any) -> ModelConfig:
+    heads = ("pooler", "masked", "sentence")
+    fixed: dict[str, Any] = {"d_embed": 128, "activation": "gelu_tanh", "dropout": 0.0, "heads": heads}
+    return _encoder("albert", n_layers, d_model, n_heads=n_heads, vocab_size=vocab_size, **{**fixed, **sizes})
+
+
+def _electra(n_layers: int, d_model: int, d_embed: int, generator_share: float, **sizes: Any) -> ModelConfig:
+    fixed: dict[str, Any] = {"vocab_size": 30522, "heads": ("replaced",), "generator_share": generator_share}
+    return _encoder("electra", n_layers, d_model, d_embed=d_embed, **{**fixed, **sizes})
+
+
 # Ours: their vocabulary is whatever tokenizer they are given.
 _MINI: dict[str, Any] = {"vocab_size": 8192, "context_length": 256, "n_heads": 4, "dropout": 0.0}
 
@@ -48,4 +59,15 @@ ENCODERS: dict[str, ModelConfig] = {
     "roberta-base": _roberta(12, 768),
     "roberta-large": _roberta(24, 1024),
     "roberta-mini": _roberta(4, 128, **_MINI),
+    # Lan et al. 2020, table 1; the released second version, which has no dropout
+    "albert-base": _albert(12, 768, 12),
+    "albert-large": _albert(24, 1024, 16),
+    "albert-xlarge": _albert(24, 2048, 16),
+    "albert-xxlarge": _albert(12, 4096, 64),
+    "albert-mini": _albert(6, 256, d_embed=64, **_MINI),
+    # Clark et al. 2020, table 6; heads are 64 wide in all of them
+    "electra-small": _electra(12, 256, 128, 1 / 4),
+    "electra-base": _electra(12, 768, 768, 1 / 3),
+    "electra-large": _electra(24, 1024, 1024, 1 / 4),
+    "electra-mini": _electra(4, 128, 128, 1 / 2, **_MINI),
 }
