@@ -15,6 +15,8 @@ import torch.multiprocessing
 from torch import nn
 
 from seodang.data.batch import Batch
+from seodang.models.families import build_model
+from seodang.models.sizes import published
 from seodang.objectives.loss import Objective
 from seodang.objectives.masked import MaskedLanguageModelling
 from seodang.objectives.replaced import ReplacedTokenDetection
@@ -23,11 +25,24 @@ from seodang.training.parallel import Ranks, join_ranks
 from seodang.training.schedule import Schedule
 from seodang.training.step import StepResult, evaluate, train_step
 from seodang.training.trainer import Plan, Trainer
-from tests.objectives.helpers import Bag, Electra, Pair, batch_of_masks, batch_of_pairs, batch_of_targets
+from tests.objectives.helpers import Bag, Electra, Pair, V, batch_of_masks, batch_of_pairs, batch_of_targets
 from tests.training.helpers import CPU
 
 Case = tuple[Callable[[], nn.Module], Objective, Callable[[], Batch]]
+SMALL: dict[str, Any] = {"vocab_size": V, "context_length": 16, "d_model": 16, "n_heads": 2, "d_head": 8}
+
+
+def real(name: str, **sizes: Any) -> nn.Module:
+    """A small model of a family, without dropout."""
+    config = published(name, **{**SMALL, "n_kv_heads": 2, "d_ff": 32, "n_layers": 2, **sizes}).with_dropout(0.0)
+    model = build_model(config)
+    model.init_weights(torch.Generator().manual_seed(0))
+    return model
+
+
 CASES: dict[str, Case] = {
+    "bert": (lambda: real("bert-tiny"), MaskedLanguageModelling("next_sentence"), batch_of_pairs),
+    "t5": (lambda: real("t5-mini", n_encoder_layers=2, init_std=0.3), TeacherForcing(), batch_of_targets),
     "masked": (Bag, MaskedLanguageModelling(), batch_of_masks),
     "next-sentence": (Bag, MaskedLanguageModelling("next_sentence"), batch_of_pairs),
     "replaced": (Electra, ReplacedTokenDetection(), batch_of_masks),
