@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import torch.multiprocessing
 from torch import nn
 
+from seodang.checkpoints.weights import fill
 from seodang.data.batch import Batch
 from seodang.models.families import build_model
 from seodang.models.sizes import published
@@ -23,6 +25,7 @@ from seodang.objectives.replaced import ReplacedTokenDetection
 from seodang.objectives.seq2seq import TeacherForcing
 from seodang.training.parallel import Ranks, join_ranks
 from seodang.training.schedule import Schedule
+from seodang.training.sharding import shard_model
 from seodang.training.step import StepResult, evaluate, train_step
 from seodang.training.trainer import Plan, Trainer
 from tests.objectives.helpers import Bag, Electra, Pair, V, batch_of_masks, batch_of_pairs, batch_of_targets
@@ -49,6 +52,9 @@ CASES: dict[str, Case] = {
     "seq2seq": (Pair, TeacherForcing(), batch_of_targets),
     "smoothed": (Pair, TeacherForcing(label_smoothing=0.1), batch_of_targets),
 }
+
+
+SHARDED = ("bert", "t5")
 
 
 def step(case: str, micro_batches: list[Batch], model: nn.Module, ranks: Ranks | None = None) -> StepResult:
@@ -97,6 +103,19 @@ def _rank_step(rank: int, folder: str) -> None:
         found |= {f"{case}/{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
         total = evaluate(model.eval(), objective, batch().split(1), CPU, torch.float32, ranks)
         found |= {f"{case}/eval/{name}": torch.tensor(value) for name, value in total.parts.items()}
+    for case in SHARDED:  # the same with every process holding half of each matrix
+        model, sharded = CASES[case][0](), join_ranks(CPU, "full")
+        weights = dict(model.named_parameters())
+        model = build_model(model.config, "meta")
+        shard_model(model, sharded)
+        model.to_empty(device="cpu")
+        with torch.no_grad():
+            fill(model, weights.items(), origin="the test")
+        result = step(case, CASES[case][2]().split(1)[rank::2], model, sharded)
+        found[f"{case}/sharded/loss"] = torch.tensor(result.loss, dtype=torch.float64)
+        for name, p in model.named_parameters():
+            if p.grad is not None:
+                found[f"{case}/sharded/{name}"] = p.grad.full_tensor()
     save_file(found, f"{folder}/{rank}.safetensors")
     torch.distributed.destroy_process_group()
 
@@ -110,11 +129,11 @@ def test_two_ranks_are_one(tmp_path: Path) -> None:
         model = make()
         result = step(case, [batch()], model)
         alone = evaluate(model.eval(), objective, [batch()], CPU, torch.float32)
-        for ours in found:
-            assert ours[f"{case}/loss"].item() == pytest.approx(result.loss, rel=1e-5)
+        for ours, way in product(found, ("", "sharded/") if case in SHARDED else ("",)):
+            assert ours[f"{case}/{way}loss"].item() == pytest.approx(result.loss, rel=1e-5)
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None:
-                    torch.testing.assert_close(ours[f"{case}/{name}"], parameter.grad, rtol=1e-4, atol=1e-5)
+                    torch.testing.assert_close(ours[f"{case}/{way}{name}"], parameter.grad, rtol=1e-4, atol=1e-5)
             for name, value in alone.parts.items():
                 assert ours[f"{case}/eval/{name}"].item() == pytest.approx(value, rel=1e-5)
 

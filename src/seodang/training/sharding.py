@@ -36,7 +36,13 @@ def shard_model(model: Model, ranks: Ranks, dtype: torch.dtype = torch.float32) 
     """
     if ranks.mesh is None or not ranks.shards:
         return
-    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard  # half a second to import
+    # half a second to import
+    from torch.distributed.fsdp import (
+        FSDPModule,
+        MixedPrecisionPolicy,
+        fully_shard,
+        register_fsdp_forward_method,
+    )
 
     if ranks.tensor_parallel > 1:
         _share_matrices(model, ranks.mesh["tensor"])
@@ -47,13 +53,16 @@ def shard_model(model: Model, ranks: Ranks, dtype: torch.dtype = torch.float32) 
         param_dtype=None if dtype == torch.float32 else dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
     whole = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
-    for layer in model.layers:
+    encoder = getattr(model, "encoder", None)
+    for layer in (*model.layers, *(encoder.layers if encoder is not None else ())):
         if dtype != torch.float32:  # gains of a float32 stream, and no size to speak of
             norms = [module for name, module in layer.named_children() if name.endswith("norm")]
             fully_shard(norms, mesh=mesh, mp_policy=whole)
         fully_shard(layer, mesh=mesh, mp_policy=compute)
     # An objective reads `output_weight` after the forward pass: the root's weights stay gathered until backward ends.
     fully_shard(model, mesh=mesh, mp_policy=whole, reshard_after_forward=False)
+    if encoder is not None:
+        register_fsdp_forward_method(model, "encode")  # it comes before the forward pass, and needs the root's weights
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
