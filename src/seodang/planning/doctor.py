@@ -20,7 +20,7 @@ Status = Literal["ok", "note", "missing", "bad"]
 """ok: fine. note: works, but worth knowing. missing: optional and absent. bad: Seodang does not work like this."""
 
 PACKAGES = {
-    "gguf": ("to read GGUF models", "pip install gguf"),
+    "gguf": ("to read and write GGUF models", "pip install gguf"),
     "pyarrow": ("to read parquet files", "pip install pyarrow"),
     "zstandard": ("to read .zst files", "pip install zstandard"),
     "gigatoken": ("to encode large corpora faster", "pip install gigatoken"),
