@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from seodang.checkpoints.gguf import settings
 from seodang.checkpoints.gguf.metadata import Metadata
-from seodang.checkpoints.gguf.rope import rope_of, rope_settings
-from seodang.checkpoints.layouts.base import cannot_express
 from seodang.checkpoints.rotary import halves_from_pairs, pairs_from_halves
 from seodang.errors import DataError, UsageError
 from seodang.models.config import ModelConfig
@@ -28,12 +27,14 @@ class Architecture:
     family: str
     modules: Mapping[str, str]
     """Our module → theirs; a layer's module is named from within its layer."""
-    to_config: Callable[[Metadata], dict[str, Any]]
+    to_config: settings.Reads
     """Settings of a ModelConfig beside those that all architectures state. Raises DataError for what is unsupported."""
-    from_config: Callable[[ModelConfig], dict[str, Any]]
+    from_config: settings.Writes
     """Its inverse, keys without the architecture in front. Raises UsageError for what GGUF cannot state."""
     paired: frozenset[str] = frozenset()
     """Our modules whose rows llama.cpp turns in neighbouring pairs."""
+    windowed: bool | None = False
+    """Whether files of this family state a window smaller than the context; None: they may."""
 
     def theirs(self, name: str) -> str:
         """Their name of our parameter."""
@@ -80,7 +81,7 @@ class Architecture:
             **self.to_config(file),
         )
 
-    def settings(self, config: ModelConfig) -> dict[str, Any]:
+    def keys(self, config: ModelConfig) -> dict[str, Any]:
         """Inverse of `config`. Raises UsageError for what GGUF cannot state."""
         keys = {
             "vocab_size": config.vocab_size,
@@ -97,46 +98,6 @@ class Architecture:
         return {f"{self.name}.{key}": value for key, value in keys.items()}
 
 
-def _gpt2_config(file: Metadata) -> dict[str, Any]:
-    return {"norm_eps": file.decimal("attention.layer_norm_epsilon", 1e-5), "activation": "gelu_tanh"}
-
-
-def _gpt2_settings(config: ModelConfig) -> dict[str, Any]:
-    _require_activation(config, "gelu_tanh")
-    return {"attention.layer_norm_epsilon": config.norm_eps}
-
-
-def _llama_config(file: Metadata) -> dict[str, Any]:
-    n_heads, context_length = file.number("attention.head_count"), file.number("context_length")
-    if file.number("expert_count", default=0):
-        raise DataError(f"{file.origin} is a mixture of experts", "this package has none", "use a dense model")
-    window = file.number("attention.sliding_window", default=0)
-    if 0 < window < context_length:
-        raise DataError(f"{file.origin} has sliding-window attention", "not supported", "use another model")
-    d_head = file.number("attention.key_length", default=file.number("embedding_length") // n_heads)
-    if file.number("rope.dimension_count", default=d_head) != d_head:
-        raise DataError(f"{file.origin} rotates a part of each head", "whole heads only", "use another model")
-    return {
-        "n_kv_heads": file.number("attention.head_count_kv", default=n_heads),
-        "d_head": d_head,
-        "activation": "silu",
-        "norm_eps": file.decimal("attention.layer_norm_rms_epsilon", 1e-5),
-        "attention_bias": "blk.0.attn_q.bias" in file.shapes,
-        "mlp_bias": "blk.0.ffn_up.bias" in file.shapes,
-        "rope": rope_of(file, d_head, context_length),
-    }
-
-
-def _llama_settings(config: ModelConfig) -> dict[str, Any]:
-    _require_activation(config, "silu")
-    return {"attention.layer_norm_rms_epsilon": config.norm_eps, **rope_settings(config)}
-
-
-def _require_activation(config: ModelConfig, activation: str) -> None:
-    if config.activation != activation:
-        raise cannot_express("GGUF", f"activation {config.activation!r}", f"llama.cpp computes {activation!r}")
-
-
 _SHARED = {
     "embed": "token_embd",
     "norm": "output_norm",
@@ -147,41 +108,39 @@ _SHARED = {
     "mlp.up": "ffn_up",
     "mlp.down": "ffn_down",
 }
-_LLAMA_MODULES = _SHARED | {
+_LLAMA = _SHARED | {
     "attention.q": "attn_q",
     "attention.k": "attn_k",
     "attention.v": "attn_v",
     "mlp.gate": "ffn_gate",
 }
+_NORMED = _LLAMA | {"attention.q_norm": "attn_q_norm", "attention.k_norm": "attn_k_norm"}
+_PAIRED = frozenset({"attention.q", "attention.k"})
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
-        name="gpt2",
-        family="gpt2",
-        modules=_SHARED | {"positions": "position_embd", "attention.qkv": "attn_qkv"},
-        to_config=_gpt2_config,
-        from_config=_gpt2_settings,
+        "gpt2",
+        "gpt2",
+        _SHARED | {"positions": "position_embd", "attention.qkv": "attn_qkv"},
+        settings.gpt2_config,
+        settings.gpt2_settings,
     ),
-    Architecture(
-        name="llama",
-        family="llama",
-        modules=_LLAMA_MODULES,
-        to_config=_llama_config,
-        from_config=_llama_settings,
-        paired=frozenset({"attention.q", "attention.k"}),
-    ),
+    Architecture("llama", "llama", _LLAMA, settings.llama_config, settings.llama_settings, _PAIRED),
 )
 
 
 def architecture_of_file(file: Metadata) -> Architecture:
     """The entry for an opened file. Raises DataError naming the supported ones."""
-    for entry in ARCHITECTURES:
-        if entry.name == file.architecture:
+    named = [entry for entry in ARCHITECTURES if entry.name == file.architecture]
+    for entry in named:
+        if entry.windowed in (None, bool(settings.window_of(file))):
             return entry
+    if named:
+        raise DataError(f"{file.origin} has sliding-window attention", "not supported", "use another model")
     raise DataError(
         f"{file.origin} holds a model of architecture {file.architecture!r}",
         "this package does not read it",
-        "supported: " + ", ".join(entry.name for entry in ARCHITECTURES),
+        "supported: " + ", ".join(dict.fromkeys(entry.name for entry in ARCHITECTURES)),
     )
 
 

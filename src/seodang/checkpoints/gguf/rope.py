@@ -25,7 +25,8 @@ def rope_settings(config: ModelConfig) -> dict[str, Any]:
     """
     rope = config.rope
     assert rope is not None
-    keys: dict[str, Any] = {"rope.freq_base": float(rope.theta), "rope.dimension_count": config.d_head}
+    turned = int(config.d_head * rope.share)
+    keys: dict[str, Any] = {"rope.freq_base": float(rope.theta), "rope.dimension_count": turned}
     if rope.scaling in ("linear", "yarn"):
         keys |= {"rope.scaling.type": rope.scaling, "rope.scaling.factor": float(rope.factor)}
     if rope.scaling == "yarn":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ KINDS = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "
 _STEPS = {"Q8_0": 128, "Q4_0": 8}
 """How many steps of a block lie between 0 and its largest number."""
 
-_FORGOTTEN = ("embedding_dropout", "attention_dropout", "residual_dropout", "init_std", "rope")
+_FORGOTTEN = ("family", "embedding_dropout", "attention_dropout", "residual_dropout", "init_std", "rope", "query_scale")
+"""Settings that no key states, or that are compared otherwise."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def write_gguf(
         "general.name": name or f"{config.family} {sum(value.numel() for value in state.values()) / 1e6:.0f}M",
         "general.file_type": int(gguf.LlamaFileType[KINDS[kind]]),
         "general.quantization_version": gguf.GGML_QUANT_VERSION,
-        **architecture.settings(config),
+        **architecture.keys(config),
         **tokenizer_keys(tokenizer, config.vocab_size),
     }
     file = planned(keys, {plan.theirs: tuple(plan.value.shape) for plan in plans} | _shape_of(table), table)
@@ -146,6 +148,9 @@ def _check_config(before: ModelConfig, after: ModelConfig) -> None:
         ours, theirs = getattr(before, field.name), getattr(after, field.name)
         if field.name not in _FORGOTTEN and ours != theirs:
             raise cannot_express("GGUF", f"{field.name} = {ours!r}", f"it would be read as {theirs!r}")
+    scale, read = ((config.query_scale or config.d_head**-0.5) for config in (before, after))
+    if not math.isclose(scale, read, rel_tol=1e-6):
+        raise cannot_express("GGUF", f"query_scale = {scale:.6g}", f"llama.cpp computes with {read:.6g}")
     if before.rope is not None and after.rope is not None:
         ours, theirs = (
             torch.cat([part, torch.tensor([factor])])
