@@ -55,6 +55,9 @@ class Electra(Bag):
         super().__init__(seed=1)
         self.generator = Bag(seed=2)
 
+    def generator_states(self, ids: Tensor, **context: Tensor | None) -> Tensor:
+        return self.generator(ids, **context)
+
 
 class Pair(Bag):
     """An encoder-decoder: a target's state is the source's mean and the mean of the tokens so far."""

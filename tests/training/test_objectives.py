@@ -45,6 +45,8 @@ def real(name: str, **sizes: Any) -> nn.Module:
 
 CASES: dict[str, Case] = {
     "bert": (lambda: real("bert-tiny"), MaskedLanguageModelling("next_sentence"), batch_of_pairs),
+    "albert": (lambda: real("albert-mini", d_embed=8), MaskedLanguageModelling("sentence_order"), batch_of_pairs),
+    "electra": (lambda: real("electra-mini", d_embed=8), ReplacedTokenDetection(), batch_of_masks),
     "t5": (lambda: real("t5-mini", n_encoder_layers=2, init_std=0.3), TeacherForcing(), batch_of_targets),
     "masked": (Bag, MaskedLanguageModelling(), batch_of_masks),
     "next-sentence": (Bag, MaskedLanguageModelling("next_sentence"), batch_of_pairs),
@@ -54,7 +56,7 @@ CASES: dict[str, Case] = {
 }
 
 
-SHARDED = ("bert", "t5")
+SHARDED = ("bert", "albert", "electra", "t5")
 
 
 def step(case: str, micro_batches: list[Batch], model: nn.Module, ranks: Ranks | None = None) -> StepResult:

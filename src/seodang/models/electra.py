@@ -55,6 +55,11 @@ class Electra(Encoder):
     def predictor(self) -> Encoder:
         return self if self.generator is None else self.generator
 
+    def generator_states(self, ids: Tensor, **context: Tensor | None) -> Tensor:
+        """The generator's hidden states (B, T, G), where `forward` gives the discriminator's. The weights of a model
+        that is shared out over processes are gathered for calls of the whole model only, such as this one."""
+        return self.predictor(ids, **context)
+
     def to_output(self, hidden: Tensor) -> Tensor:
         if self.generator is not None:
             raise UsageError(

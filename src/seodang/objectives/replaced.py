@@ -37,7 +37,7 @@ class ReplacedTokenDetection:
 
     def __call__(self, model: Any, batch: Any) -> Loss:
         weights = self.weights(batch)
-        hidden = model.generator(batch.ids, segments=batch.segments, documents=batch.documents)
+        hidden = model.generator_states(batch.ids, segments=batch.segments, documents=batch.documents)
         loss = Loss(
             generator=Term(vocabulary_loss(model.generator, hidden, batch.targets), weights["generator"])
         )

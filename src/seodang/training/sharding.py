@@ -61,8 +61,9 @@ def shard_model(model: Model, ranks: Ranks, dtype: torch.dtype = torch.float32) 
         fully_shard(layer, mesh=mesh, mp_policy=compute)
     # An objective reads `output_weight` after the forward pass: the root's weights stay gathered until backward ends.
     fully_shard(model, mesh=mesh, mp_policy=whole, reshard_after_forward=False)
-    if encoder is not None:
-        register_fsdp_forward_method(model, "encode")  # it comes before the forward pass, and needs the root's weights
+    for name in ("encode", "generator_states"):  # they come before the forward pass, and need the root's weights
+        if hasattr(model, name):
+            register_fsdp_forward_method(model, name)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
