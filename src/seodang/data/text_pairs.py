@@ -43,7 +43,7 @@ def read_pairs(
     """
     pairs: list[TextPair] = []
     too_long: list[str] = []
-    for source, target, where in _texts(rows):
+    for source, target, where in pair_texts(rows):
         ids = [np.array(tokenizer.encode(text), dtype=np.int64) for text in (source, target)]
         if len(ids[0]) > max_source or len(ids[1]) > max_target:
             too_long.append(where)
@@ -59,7 +59,8 @@ def read_pairs(
     return pairs, [f"dropped as too long {len(too_long):,}: {some}"] if too_long else []
 
 
-def _texts(rows: Iterable[Row]) -> Iterable[tuple[str, str, str]]:
+def pair_texts(rows: Iterable[Row]) -> Iterable[tuple[str, str, str]]:
+    """(source, target, where) of every row. Raises DataError (file:row) for a row without two texts."""
     seen: set[str] = set()
     for row in rows:
         keys = _keys(row)

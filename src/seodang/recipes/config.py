@@ -10,6 +10,10 @@ DType = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
 DecayShape = Literal["linear", "cosine", "1-sqrt"]
 Optimizer = Literal["adamw", "muon"]
+PretrainingTask = Literal[
+    "auto", "language", "masked", "next-sentence", "sentence-order", "replaced", "spans", "infilling", "continuation",
+    "pairs",
+]  # fmt: skip
 OptimizerState = Literal["float32", "bfloat16", "8bit"]
 
 
@@ -112,7 +116,12 @@ class RunConfig:
 
 @dataclass(kw_only=True)
 class PretrainConfig(RunConfig):
-    """Train a language model on plain text: L1(U) = Σ log P(u_i | u_{i-k} … u_{i-1})."""
+    """Train a model on plain text, as its family's paper does: to predict the next token, masked ones, spans …"""
+
+    task: PretrainingTask = "auto"
+    """What to learn: language (next token), masked (RoBERTa), next-sentence (BERT: masked, too), sentence-order
+    (ALBERT), replaced (ELECTRA), spans (T5), infilling (BART), continuation, pairs (rows of two texts); auto: the
+    family's own."""
 
     tokenizer: str | None = None
     """Tokenizer folder; otherwise the model's own, or one is learned from the data."""

@@ -1,29 +1,32 @@
-"""Pre-training: text → token shards → a language model."""
+"""Pre-training: text → token shards → a model that has learned what its family's paper teaches it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
 from seodang.checkpoints.layouts import layout_of_family
 from seodang.checkpoints.resolve import Loaded, Source, fresh_weights, resolve
-from seodang.data.batch import Batch
-from seodang.data.loader import PretrainLoader, evaluation_batches
-from seodang.data.readers import read_documents
+from seodang.data.loader import permutation
+from seodang.data.readers import read_rows
 from seodang.data.shards import TokenShards, build_shards
 from seodang.data.sources import expand
+from seodang.data.special import SpecialIds
+from seodang.data.text_pairs import TextPair, read_pairs
 from seodang.errors import UsageError
 from seodang.files import remove_leftovers
+from seodang.models.config import ModelConfig
 from seodang.models.families import build_model
 from seodang.models.sizes import NOTES, published
-from seodang.objectives.language import LanguageModelling
-from seodang.recipes.config import PretrainConfig
+from seodang.recipes.config import PretrainConfig, PretrainingTask
 from seodang.recipes.defaults import pretraining
 from seodang.recipes.plan import Machine, make_plan, require_memory, rows_per_forward, sequence_length, with_options
+from seodang.recipes.pretraining import Dealing, Material, from_pairs, from_shards, holds_pairs, task_of
 from seodang.recipes.run import (
     Prepared,
     RunResult,
@@ -34,18 +37,15 @@ from seodang.recipes.run import (
     say,
     with_dropout,
 )
+from seodang.recipes.vocabulary import tokenizer_for
 from seodang.text.tokenizer import Tokenizer
-from seodang.text.train import train_tokenizer
-
-EVALUATION_TOKENS = 100_000
-"""Held-out tokens looked at in each evaluation, spread over the held-out part."""
 
 
 def pretrain(config: PretrainConfig) -> RunResult:
-    """Train a causal language model on text files and publish it in `config.out`.
+    """Train a model on text files and publish it in `config.out`.
 
     The model is a published size with fresh weights, or trained weights to continue from. Without a tokenizer of
-    its own or a named one, a byte-level BPE is learned from the data. Raises UsageError and DataError for what
+    its own or a named one, one of the family's kind is learned from the data. Raises UsageError and DataError for what
     the user can mend, FitError (4) when it will not fit, DivergedError (5).
     """
     check_options(config)
@@ -63,39 +63,80 @@ def _pretrain(config: PretrainConfig, shards: Path) -> RunResult:
     if checkpoint is None:
         _remark(config, source)
     loaded = _start(config, checkpoint, source, machine)
-    tokenizer = loaded.tokenizer
-    assert tokenizer is not None
-    train, held_out = _shards(config, tokenizer, machine, shards)
+    assert loaded.tokenizer is not None
+    task = task_of(config.task, loaded.model, expand(config.data))
     length = sequence_length(config, loaded.model.config)
     hyper = with_options(pretraining(loaded.model.config), config)
     batch_tokens = config.batch_tokens or hyper.batch_tokens
     micro_rows = rows_per_forward(config, loaded.model.config, length, max(1, batch_tokens // length), machine)
-    loader = PretrainLoader(
-        train,
-        tokens_per_step=batch_tokens,
-        context_length=length,
-        micro_batch_size=micro_rows,
-        seed=config.seed,
-        rank=machine.ranks.data_rank,
-        world_size=machine.ranks.data_size,
-        document_mask=config.document_mask,
-    )
+    deal = Dealing(
+        batch_tokens, length, micro_rows, config.seed, machine.ranks.data_rank, machine.ranks.data_size,
+        config.document_mask,
+    )  # fmt: skip
+    data = _read(config, task, loaded, machine, shards, deal)
     prepared = Prepared(
         verb="pretrain",
         loaded=loaded,
-        objective=LanguageModelling(),
-        loader=loader,
-        plan=make_plan(config, hyper, loader.steps_per_epoch, {"minutes": 10}),
+        objective=data.material.objective,
+        loader=data.material.loader,
+        plan=make_plan(config, hyper, data.material.loader.steps_per_epoch, {"minutes": 10}),
         hyper=hyper,
         micro_rows=micro_rows,
-        evaluation=_evaluation(config, held_out, length, micro_rows),
-        prompts=_beginnings(config, tokenizer),
-        data=train.meta["files"],
-        data_fingerprint=train.fingerprint,
-        facts={"train_tokens": train.n_tokens, "train_bytes": train.n_bytes, "train_documents": train.n_documents},
-        lines=_describe_data(train, held_out),
+        evaluation=data.material.evaluation,
+        prompts=_beginnings(config, loaded),
+        data=data.files,
+        data_fingerprint=data.fingerprint,
+        facts={"task": task, **data.facts},
+        lines=[f"task       {task}", *data.lines],
     )
     return run(config, prepared, machine, checkpoint)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The run's material and what is said of where it comes from."""
+
+    material: Material
+    files: list[str]
+    fingerprint: str
+    facts: dict[str, Any]
+    lines: list[str]
+
+
+def _read(
+    config: PretrainConfig, task: PretrainingTask, loaded: Loaded, machine: Machine, folder: Path, deal: Dealing
+) -> _Data:
+    """The data as the task's rows: from token shards, or of rows of two texts."""
+    tokenizer, model = loaded.tokenizer, loaded.model
+    assert tokenizer is not None
+    ids = SpecialIds.of(tokenizer)
+    if task == "pairs":
+        pairs, held_out, lines = _pairs(config, tokenizer, deal.length)
+        material = from_pairs(pairs, held_out, ids, model, deal)
+        facts = {"train_rows": len(pairs), "held_out_rows": len(held_out)}
+        return _Data(material, [str(file) for file in config.data], material.loader.fingerprint, facts, lines)
+    train, held = _shards(config, tokenizer, machine, folder)
+    material = from_shards(task, train, held, ids, model, deal)
+    facts = {"train_tokens": train.n_tokens, "train_bytes": train.n_bytes, "train_documents": train.n_documents}
+    return _Data(material, train.meta["files"], train.fingerprint, facts, _describe_data(train, held))
+
+
+def _pairs(
+    config: PretrainConfig, tokenizer: Tokenizer, length: int
+) -> tuple[list[TextPair], list[TextPair], list[str]]:
+    """Training pairs, held-out pairs, and what is said of them."""
+    read = partial(read_pairs, tokenizer=tokenizer, max_source=length - 2, max_target=length - 2)
+    pairs, lines = read(read_rows(config.data))
+    if config.eval:
+        held_out, more = read(read_rows(config.eval))
+        lines += [f"--eval: {line}" for line in more]
+    else:
+        order = permutation(len(pairs), config.seed)
+        n_held = round(config.eval_fraction * len(pairs)) if len(pairs) > 1 else 0
+        held_out = [pairs[int(i)] for i in sorted(order[:n_held])]
+        pairs = [pairs[int(i)] for i in sorted(order[n_held:])]
+    said = f"data       {len(pairs):,} pairs of texts"
+    return pairs, held_out, [said, *(f"data       {line}" for line in lines), f"held out   {len(held_out):,} pairs"]
 
 
 def _remark(config: PretrainConfig, source: Source) -> None:
@@ -108,15 +149,6 @@ def _remark(config: PretrainConfig, source: Source) -> None:
         say("note: --from-scratch has no effect: a size has no trained weights")
     if config.zero_init and source.kind != "size" and not config.from_scratch:
         say("note: --zero-init has no effect: the weights are trained ones")
-
-
-def _evaluation(config: PretrainConfig, held_out: TokenShards | None, length: int, micro_rows: int) -> list[Batch]:
-    if held_out is None:
-        return []
-    batches = evaluation_batches(
-        held_out, length, micro_rows, document_mask=config.document_mask, max_tokens=EVALUATION_TOKENS
-    )
-    return list(batches)
 
 
 def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, machine: Machine) -> Loaded:
@@ -140,10 +172,12 @@ def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, mach
                     "leave the option out, or train a published size from scratch",
                 )
         return loaded
-    tokenizer = _tokenizer(config, machine)
+    if config.model in NOTES:
+        say(f"note: {config.model}: {NOTES[config.model]}")
     sizes = published(config.model)
+    tokenizer = tokenizer_for(config, machine, pairs=_learns_from_pairs(config, sizes))
     length = max(config.max_length or 0, sizes.context_length)
-    model_config = replace(sizes, vocab_size=tokenizer.vocab_size, context_length=length)
+    model_config = with_vocabulary(replace(sizes, context_length=length), tokenizer)
     # before anything so large is built
     if not config.dry_run:
         layout_of_family(model_config.family).from_config(model_config)  # says what could never be saved
@@ -156,29 +190,19 @@ def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, mach
     return Loaded(with_dropout(model, config.dropout), tokenizer, {}, source, lineage, weights)
 
 
-def _tokenizer(config: PretrainConfig, machine: Machine) -> Tokenizer:
-    """The named tokenizer, or a byte-level BPE learned from the data, sized by the amount of text."""
-    if config.tokenizer is not None:
-        return Tokenizer.load(Path(config.tokenizer))
-    # with several processes rank 0 learns and the others wait and read
-    if machine.ranks.world_size == 1:
-        return _learn(config)
-    folder = config.out / "tokenizer"
-    if machine.ranks.speaks:
-        _learn(config).save(folder)
-    machine.ranks.barrier()
-    return Tokenizer.load(folder)
+def _learns_from_pairs(config: PretrainConfig, sizes: ModelConfig) -> bool:
+    seq2seq = build_model(sizes, "meta").kind == "seq2seq"
+    return config.task == "pairs" or (config.task == "auto" and seq2seq and holds_pairs(expand(config.data)))
 
 
-def _learn(config: PretrainConfig) -> Tokenizer:
-    files = expand(config.data)
-    n_bytes = sum(file.stat().st_size for file in files)
-    by_data = max(512, n_bytes // 500 // 64 * 64)  # about 500 bytes of text for every entry
-    vocab_size = config.vocab_size or min(published(config.model).vocab_size, by_data)
-    if not config.quiet:
-        say(f"tokenizer  learning a byte-level BPE of {vocab_size:,} entries from {n_bytes / 1e6:.1f} MB")
-    texts = (document.text for document in read_documents(files))
-    return train_tokenizer(texts, kind="bpe", vocab_size=vocab_size)
+def with_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """The same sizes for this vocabulary: its number of entries, and the ids that the model itself must know."""
+    if config.pad_id is None and config.start_id is None:
+        return replace(config, vocab_size=tokenizer.vocab_size)
+    # BART begins with the end of a text, the others with padding
+    starts_with_end = config.start_id is not None and config.start_id != config.pad_id
+    start = None if config.start_id is None else tokenizer.eos_id if starts_with_end else tokenizer.pad_id
+    return replace(config, vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id, start_id=start)
 
 
 def _shards(
@@ -201,8 +225,13 @@ def _shards(
     return shards["train"].split(config.eval_fraction, seed=config.seed)
 
 
-def _beginnings(config: PretrainConfig, tokenizer: Tokenizer) -> dict[str, list[int]]:
+def _beginnings(config: PretrainConfig, loaded: Loaded) -> dict[str, list[int]]:
     """The --sample prompts as ids; an empty one is the beginning of a document."""
+    tokenizer = loaded.tokenizer
+    assert tokenizer is not None
+    if config.sample and loaded.model.kind != "causal":
+        say(f"note: --sample has no effect: a {loaded.model.config.family} model does not continue texts")
+        return {}
     start = [tokenizer.end_of_text_id] if tokenizer.end_of_text_id is not None else []
     return {prompt: tokenizer.encode(prompt) or start for prompt in config.sample}
 

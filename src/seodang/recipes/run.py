@@ -191,6 +191,13 @@ class Prepared:
 
 def run(config: RunConfig, prepared: Prepared, machine: Machine, checkpoint: Path | None) -> RunResult:
     """Say what will happen, train, and publish the model folder in --out when the run has come to its end."""
+    model = prepared.loaded.model
+    if machine.ranks.shards and (model.kind != "causal" or model.recurrent):
+        raise UsageError(
+            f"a {model.config.family} model shared out over processes",
+            "only decoders are cut up, block by block",
+            "leave out --shard and --tensor-parallel: each process then holds the whole model",
+        )
     if machine.ranks.shards and config.offload != "none":
         raise UsageError(
             f"--offload {config.offload} with a model that several processes share",
@@ -236,6 +243,8 @@ def run(config: RunConfig, prepared: Prepared, machine: Machine, checkpoint: Pat
 def _memory_lines(config: RunConfig, model: Model, frozen: Sequence[str], machine: Machine) -> list[str]:
     """What is not trained, and options that change nothing here."""
     lines = []
+    if model.recurrent and config.checkpoint_activations != "none":
+        lines.append("note       --checkpoint-activations has no effect: a recurrent model has no blocks")
     if frozen:
         count = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
         tied = ", and with the embedding the output matrix, which is the same" if model.head is None else ""
@@ -271,7 +280,8 @@ def _train(
     profiled = config.profile and machine.ranks.speaks
     compiling = config.compile == "on" or (
         config.compile == "auto"
-        and prepared.verb == "pretrain"  # instruction tuning's rows differ in length, and each would be compiled anew
+        and model.kind == "causal" and not model.recurrent  # others have rows of all lengths, or fast kernels already
+        and prepared.verb == "pretrain"  # so has instruction tuning, and each length would be compiled anew
         and compiling_repays(model.config, lineage["plan"], machine)
     )
     trainer = Trainer(

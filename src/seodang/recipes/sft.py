@@ -35,7 +35,14 @@ def sft(config: SFTConfig) -> RunResult:
     checkpoint = open_run(config, machine.ranks)
     resolve(checkpoint or config.model)
     expand((*config.data, *config.eval))  # what is missing is said before anything is made
-    loaded = _ready_for_chat(load_start(config, checkpoint, deferred=machine.ranks.shards))
+    loaded = load_start(config, checkpoint, deferred=machine.ranks.shards)
+    if loaded.model.kind != "causal":
+        raise UsageError(
+            f"instruction tuning of {config.model}, a {loaded.model.config.family} model",
+            "only a model that continues a text can learn to answer in a dialogue",
+            "use a decoder; an encoder-decoder learns from pairs: seodang pretrain --task pairs",
+        )
+    loaded = _ready_for_chat(loaded)
     tokenizer = loaded.tokenizer
     assert tokenizer is not None
     length = sequence_length(config, loaded.model.config)
