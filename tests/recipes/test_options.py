@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from seodang.checkpoints.huggingface import read_metadata
 from seodang.errors import SeodangError, UsageError
-from seodang.recipes import pretrain as pretraining
+from seodang.recipes import vocabulary
 from seodang.recipes.config import PretrainConfig, SFTConfig
 from seodang.recipes.plan import Machine
 from seodang.recipes.pretrain import pretrain
@@ -168,12 +168,12 @@ def test_only_the_first_process_learns_a_tokenizer(
     tmp_path: Path, start: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned = Tokenizer.load(start)
-    monkeypatch.setattr(pretraining, "train_tokenizer", lambda *_, **__: learned)
+    monkeypatch.setattr(vocabulary, "train_tokenizer", lambda *_, **__: learned)
     config = PretrainConfig(model="gpt2-mini", data=(corpus,), out=tmp_path, quiet=True)
     cpu = torch.device("cpu")
-    first = pretraining._tokenizer(config, Machine(cpu, torch.float32, _Second(0, 2)))
-    monkeypatch.delattr(pretraining, "train_tokenizer")
-    second = pretraining._tokenizer(config, Machine(cpu, torch.float32, _Second(1, 2)))
+    first = vocabulary.tokenizer_for(config, Machine(cpu, torch.float32, _Second(0, 2)), pairs=False)
+    monkeypatch.delattr(vocabulary, "train_tokenizer")
+    second = vocabulary.tokenizer_for(config, Machine(cpu, torch.float32, _Second(1, 2)), pairs=False)
     assert first.fingerprint() == second.fingerprint() == learned.fingerprint()
 
 

@@ -172,8 +172,6 @@ def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, mach
                     "leave the option out, or train a published size from scratch",
                 )
         return loaded
-    if config.model in NOTES:
-        say(f"note: {config.model}: {NOTES[config.model]}")
     sizes = published(config.model)
     tokenizer = tokenizer_for(config, machine, pairs=_learns_from_pairs(config, sizes))
     length = max(config.max_length or 0, sizes.context_length)
