@@ -113,7 +113,7 @@ def test_training_learns_and_repeats_itself() -> None:
     said: list[str] = []
     first, second = train_vectors(sentences(), options, said.append), train_vectors(sentences(), options)
     assert np.array_equal(first.matrix, second.matrix)
-    assert "epoch 200: J is" in said[-1] and f"{first.about['pairs']:,} pairs" in said[1]
+    assert "epoch 200 of 200: J is" in said[-1] and f"{first.about['pairs']:,} pairs" in said[1]
     answers = [first.analogy("man", man, "woman", 1)[0][0] for man in PAIRS if man != "man"]
     assert answers == [woman for woman in PAIRS.values() if woman != "woman"]
     assert first.about["loss_per_cell"] < 0.2

@@ -82,14 +82,20 @@ def test_gensims_step_goes_down_the_gradient_of_the_loss(tmp_path: Path) -> None
 
 def test_training_learns_and_one_worker_repeats_itself() -> None:
     options = VectorsOptions(dimension=24, min_count=1, epochs=5, sample=0, seed=3)
-    first, second = (train_vectors(sentences(), options) for _ in range(2))
+    said: list[str] = []
+    first, second = (train_vectors(sentences(), options, said.append) for _ in range(2))
     assert first.words == second.words and np.array_equal(first.matrix, second.matrix)
     assert not np.array_equal(first.matrix, train_vectors(sentences(100), options).matrix[: len(first.words)])
     untrained = (1 + options.negative) * math.log(2)
     assert first.about["loss_per_pair"] < 0.75 * untrained
     answers = [first.analogy("man", man, "woman", 1)[0][0] for man in PAIRS if man != "man"]
     assert answers == [woman for woman in PAIRS.values() if woman != "woman"]
-    assert first.about["words_per_second"] > 0 and first.about["window"] == 5
+    assert first.about["words_per_second"] > 0 and first.about["window"] == 5 and said.count("epoch 5 of 5") == 2
+
+
+def test_several_workers_learn_too() -> None:
+    options = VectorsOptions(dimension=24, min_count=1, epochs=10, sample=0, workers=3)
+    assert train_vectors(sentences(), options).about["loss_per_pair"] < 0.75 * 6 * math.log(2)
 
 
 @pytest.mark.parametrize(("change", "message"), [({"dimension": 0}, "--dimension 0"), ({"max_n": 2}, "--max-n 2"),

@@ -94,7 +94,7 @@ def _train(config: TrainConfig) -> int:
     lines = [
         f"{config.out}: {config.kind}, {about['vocabulary']:,} words, {config.dimension} numbers each",
         f"learned from {about['words']:,} words in {about['seconds']:.1f} s "
-        f"({about['words_per_second']:,} words a second, all passes counted); {loss}",
+        f"({about['words_per_second']:,} words a second, every reading counted); {loss}",
     ]
     print_result({"out": str(config.out), **about}, config.json, lines)
     return 0

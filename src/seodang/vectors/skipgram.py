@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,9 @@ def keep_probability(counts: np.ndarray, sample: float) -> np.ndarray:
     return np.minimum(np.sqrt(sample / share) + sample / share, 1) if sample else np.ones_like(share)
 
 
-def train_skipgram(path: Path, vocabulary: Mapping[str, int], options: VectorsOptions) -> WordVectors:
+def train_skipgram(
+    path: Path, vocabulary: Mapping[str, int], options: VectorsOptions, say: Callable[[str], None]
+) -> WordVectors:
     """Vectors from a file of words in lines (`write_words`), for the words of `vocabulary` (word → count).
 
     `about["loss_per_pair"]` is `skipgram_loss` over a sample of the text's own pairs. Raises SeodangError when gensim
@@ -54,10 +56,20 @@ def train_skipgram(path: Path, vocabulary: Mapping[str, int], options: VectorsOp
     """
     try:
         from gensim.models import FastText, Word2Vec
+        from gensim.models.callbacks import CallbackAny2Vec
     except ImportError:
         raise SeodangError("gensim is not installed", "skip-gram and fastText are trained by it",
                            "pip install gensim, or use --kind glove") from None
     settings = options.resolved()
+
+    class Progress(CallbackAny2Vec):
+        def __init__(self) -> None:
+            self.epoch = 0
+
+        def on_epoch_end(self, model: Any) -> None:
+            self.epoch += 1
+            say(f"epoch {self.epoch} of {model.epochs}")
+
     common: dict[str, Any] = {
         "sg": 1, "hs": 0, "negative": options.negative, "ns_exponent": 0.75, "vector_size": options.dimension,
         "window": int(settings["window"]), "epochs": int(settings["epochs"]), "sample": settings["sample"],
@@ -70,7 +82,8 @@ def train_skipgram(path: Path, vocabulary: Mapping[str, int], options: VectorsOp
     else:
         model = Word2Vec(**common)
     model.build_vocab_from_freq(dict(vocabulary))
-    model.train(corpus_file=str(path), total_words=sum(vocabulary.values()), epochs=model.epochs)
+    model.train(corpus_file=str(path), total_words=sum(vocabulary.values()), epochs=model.epochs,
+                callbacks=[Progress()])
     words = [unicodedata.normalize("NFC", word) for word in model.wv.index_to_key]
     about = {"loss_per_pair": _measure(path, vocabulary, model.wv.vectors, model.syn1neg, options)}
     subwords = _subwords(model, options) if fasttext else None

@@ -41,11 +41,12 @@ def train_vectors(
         if vectors is None:
             from seodang.vectors.skipgram import train_skipgram
 
-            vectors = train_skipgram(path, vocabulary, options)
+            vectors = train_skipgram(path, vocabulary, options, say)
     seconds = time.monotonic() - start
     settings = dataclasses.asdict(options) | options.resolved()
     figures = {"vocabulary": len(vocabulary), "words": n_words, "seconds": round(seconds, 1)}
-    figures["words_per_second"] = round(kept * int(options.resolved()["epochs"]) / seconds)
+    passes = 1 if options.kind == "glove" else int(options.resolved()["epochs"])  # GloVe reads the text once
+    figures["words_per_second"] = round(kept * passes / seconds)
     fields = {field.name for field in dataclasses.fields(VectorsOptions)}
     vectors.about = {name: settings[name] for name in settings if name in fields} | figures | vectors.about
     return vectors
@@ -66,7 +67,7 @@ def _train_glove(
         epochs=int(settings["epochs"]),
         learning_rate=settings["learning_rate"],
         seed=options.seed,
-        progress=lambda epoch, loss: say(f"epoch {epoch}: J is {loss:.5f} a cell"),
+        progress=lambda epoch, loss: say(f"epoch {epoch} of {int(settings['epochs'])}: J is {loss:.5f} a cell"),
     )
     about = {"pairs": len(counts.keys), "loss_per_cell": losses[-1]}
     return WordVectors(list(vocabulary), matrix, about=about)

@@ -105,10 +105,10 @@ class WordVectors:
                 self.write_text(stream)
             settings = dict(self.about)
             if self.subwords is not None:
-                from safetensors.numpy import save_file
+                from safetensors.numpy import save
 
                 subwords = self.subwords
-                save_file({"ids": subwords.ids, "vectors": subwords.vectors}, path / SUBWORDS)
+                (path / SUBWORDS).write_bytes(save({"ids": subwords.ids, "vectors": subwords.vectors}))
                 settings["subwords"] = {name: getattr(subwords, name) for name in ("min_n", "max_n", "buckets", "jamo")}
             (path / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
