@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,11 @@ from seodang.vectors.skipgram import keep_probability, noise_distribution, skipg
 from seodang.vectors.train import train_vectors
 from tests.vectors.corpus import PAIRS, sentences
 
-gensim = pytest.importorskip("gensim")
+
+@pytest.fixture
+def models() -> Any:
+    """gensim's; without it (it has no wheels for the newest Python at once) only what needs it is skipped."""
+    return pytest.importorskip("gensim.models")
 
 
 def test_loss_by_hand() -> None:
@@ -42,9 +47,9 @@ def test_keep_probability_by_hand() -> None:
     assert keep_probability(np.array([99, 1]), 0).tolist() == [1, 1]
 
 
-def test_gensims_tables_are_these() -> None:
+def test_gensims_tables_are_these(models: Any) -> None:
     counts = {"the": 81, "of": 16, "law": 1}
-    model = gensim.models.Word2Vec(sg=1, min_count=1, sample=0.01, negative=5, vector_size=4)
+    model = models.Word2Vec(sg=1, min_count=1, sample=0.01, negative=5, vector_size=4)
     model.build_vocab_from_freq(dict(counts))
     assert model.wv.index_to_key == list(counts)
     table = np.diff(model.cum_table, prepend=0) / model.cum_table[-1]
@@ -53,12 +58,12 @@ def test_gensims_tables_are_these() -> None:
     assert kept == pytest.approx(keep_probability(np.array([81, 16, 1]), 0.01), rel=1e-6)
 
 
-def test_gensims_step_goes_down_the_gradient_of_the_loss(tmp_path: Path) -> None:
+def test_gensims_step_goes_down_the_gradient_of_the_loss(models: Any, tmp_path: Path) -> None:
     """One sentence of two words is two pairs; with all noise on the third word the step has no chance left in it."""
     path = tmp_path / "words.txt"
     path.write_text("a b\n")
-    model = gensim.models.Word2Vec(sg=1, min_count=1, sample=0, negative=5, vector_size=8, window=1, workers=1,
-                                   sorted_vocab=0, alpha=1e-3, min_alpha=1e-3, seed=1)
+    model = models.Word2Vec(sg=1, min_count=1, sample=0, negative=5, vector_size=8, window=1, workers=1,
+                            sorted_vocab=0, alpha=1e-3, min_alpha=1e-3, seed=1)
     model.build_vocab_from_freq({"a": 1, "b": 1, "c": 1})
     model.cum_table[:2] = 0
     rng = np.random.default_rng(0)
@@ -80,7 +85,7 @@ def test_gensims_step_goes_down_the_gradient_of_the_loss(tmp_path: Path) -> None
         assert np.abs(gradient.numpy()).max() > 1
 
 
-def test_training_learns_and_one_worker_repeats_itself() -> None:
+def test_training_learns_and_one_worker_repeats_itself(models: Any) -> None:
     options = VectorsOptions(dimension=24, min_count=1, epochs=5, sample=0, seed=3)
     said: list[str] = []
     first, second = (train_vectors(sentences(), options, said.append) for _ in range(2))
@@ -93,7 +98,7 @@ def test_training_learns_and_one_worker_repeats_itself() -> None:
     assert first.about["words_per_second"] > 0 and first.about["window"] == 5 and said.count("epoch 5 of 5") == 2
 
 
-def test_several_workers_learn_too() -> None:
+def test_several_workers_learn_too(models: Any) -> None:
     options = VectorsOptions(dimension=24, min_count=1, epochs=10, sample=0, workers=3)
     assert train_vectors(sentences(), options).about["loss_per_pair"] < 0.75 * 6 * math.log(2)
 
