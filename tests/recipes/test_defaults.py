@@ -24,6 +24,25 @@ def test_published_sizes_get_their_papers_numbers() -> None:
     assert pretraining(published("llama-65b")).lr == 1.5e-4
 
 
+@pytest.mark.parametrize(
+    ("name", "lr", "batch", "betas", "warmup", "schedule"),
+    [
+        ("bert-base", 1e-4, 131_072, (0.9, 0.999), 10_000, "linear"),
+        ("roberta-base", 6e-4, 4_194_304, (0.9, 0.98), 24_000, "linear"),
+        ("roberta-large", 4e-4, 4_194_304, (0.9, 0.98), 30_000, "linear"),
+        ("electra-base", 2e-4, 131_072, (0.9, 0.999), 10_000, "linear"),
+        ("transformer-base", 6.988e-4, 25_000, (0.9, 0.98), 4000, "inverse-sqrt"),
+        ("gpt3-xl", 2e-4, 1_000_000, (0.9, 0.95), 375, "cosine"),
+    ],
+)
+def test_papers_of_the_family_tree(
+    name: str, lr: float, batch: int, betas: tuple[float, float], warmup: float, schedule: str
+) -> None:
+    found = pretraining(published(name))
+    assert (found.lr, found.batch_tokens, found.betas) == (pytest.approx(lr, rel=1e-3), batch, betas)
+    assert (found.warmup, found.schedule) == (warmup, schedule)
+
+
 def test_small_models_follow_kaplan() -> None:
     mini = pretraining(published("gpt2-mini"))
     assert "Kaplan" in mini.source and 0.001 < mini.lr < 0.0014

@@ -17,6 +17,9 @@ from seodang.training.schedule import Schedule
         ("linear", 0.55, 0.55),
         ("linear", 1.0, 0.1),
         ("constant", 0.9, 1.0),
+        ("inverse-sqrt", 0.05, 0.5),
+        ("inverse-sqrt", 0.1, 1.0),
+        ("inverse-sqrt", 0.4, 0.5),  # four times the warm-up: 4^-0.5
         ("wsd", 0.8, 1.0),
         ("wsd", 0.9, 0.55),
         ("wsd", 1.0, 0.1),
@@ -25,6 +28,14 @@ from seodang.training.schedule import Schedule
 def test_learning_rate(kind: str, at: float, expected: float) -> None:
     schedule = Schedule(kind=kind, peak=1.0, warmup=0.1, min_ratio=0.1)  # type: ignore[arg-type]
     assert schedule.learning_rate(at) == pytest.approx(expected)
+
+
+def test_the_original_transformer_s_rate() -> None:
+    """Equation 3 with d = 512 and 4,000 steps of warm-up, at steps 1,000, 4,000 and 100,000 of 100,000."""
+    schedule = Schedule(kind="inverse-sqrt", peak=512**-0.5 * 4000**-0.5, warmup=0.04)
+    for step in (1_000, 4_000, 100_000):
+        expected = 512**-0.5 * min(step**-0.5, step * 4000**-1.5)
+        assert schedule.learning_rate(step / 100_000) == pytest.approx(expected)
 
 
 def test_no_warmup_starts_at_the_peak_and_stays_in_range() -> None:

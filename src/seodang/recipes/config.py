@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 DType = Literal["auto", "float32", "bfloat16"]
-Schedule = Literal["cosine", "linear", "constant", "wsd"]
+Schedule = Literal["cosine", "linear", "constant", "wsd", "inverse-sqrt"]
 DecayShape = Literal["linear", "cosine", "1-sqrt"]
 Optimizer = Literal["adamw", "muon"]
 PretrainingTask = Literal[

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from seodang.models.config import ModelConfig
 from seodang.models.cost import n_parameters
@@ -28,6 +29,7 @@ class Hyperparameters:
     muon_lr: float | None = None
     """Peak rate of Muon's matrices; `lr` when not given."""
     optimizer_state: StateKind = "float32"
+    eps: float = 1e-8
 
 
 SMALL = 50_000_000
@@ -40,23 +42,95 @@ def kaplan_lr(n: int) -> float:
 
 
 def pretraining(config: ModelConfig) -> Hyperparameters:
-    """The family's own paper; GPT-2's is silent, so GPT-3's table 2.1 speaks for its sizes."""
+    """The family's own paper; below the sizes that papers train, its optimiser with Kaplan's rate and a small batch.
+
+    Where a paper is silent (GPT-2's), GPT-3's table 2.1 speaks for its sizes.
+    """
     n = n_parameters(config)
-    if n < SMALL:
-        return Hyperparameters(
-            kaplan_lr(n), 2048 if n < 8_000_000 else 8192, (0.9, 0.95), 0.1, 0.05, 0.1,
-            source="Kaplan et al. 2020, eq. D.1; the rest as GPT-3",
-        )  # fmt: skip
-    if config.family == "gpt1":
-        return Hyperparameters(2.5e-4, 64 * 512, (0.9, 0.999), 0.01, 2000, 0.0, source="GPT-1, sec. 4.1")
-    if config.family == "llama":
-        lr = 3e-4 if n < 20e9 else 1.5e-4
-        return Hyperparameters(lr, 4_000_000, (0.9, 0.95), 0.1, 2000, 0.1, source="LLaMA, table 2 and sec. 2.3")
+    if n >= SMALL:
+        return PAPERS[config.family](config, n) if config.family in PAPERS else gpt3(config, n)
+    small = Hyperparameters(
+        kaplan_lr(n), 2048 if n < 8_000_000 else 8192, (0.9, 0.95), 0.1, 0.05, 0.1,
+        source="Kaplan et al. 2020, eq. D.1; the rest as GPT-3",
+    )  # fmt: skip
+    if config.family not in ("transformer", *_ENCODERS):
+        return small
+    paper = PAPERS[config.family](config, n)
+    return replace(
+        small, betas=paper.betas, eps=paper.eps, weight_decay=paper.weight_decay, schedule=paper.schedule,
+        min_lr_ratio=paper.min_lr_ratio, source=f"Kaplan et al. 2020, eq. D.1; the optimiser as {paper.source}",
+    )  # fmt: skip
+
+
+def gpt3(config: ModelConfig, n: int) -> Hyperparameters:
+    """Brown et al. 2020, table 2.1 and appendix B, by the number of parameters."""
     rows = [(200e6, 6e-4, 0.5e6), (500e6, 3e-4, 0.5e6), (1e9, 2.5e-4, 0.5e6), (2e9, 2e-4, 1e6), (4e9, 1.6e-4, 1e6),
             (9e9, 1.2e-4, 2e6), (5e10, 1e-4, 2e6), (math.inf, 0.6e-4, 3.2e6)]  # fmt: skip
     lr, batch = next((lr, batch) for limit, lr, batch in rows if n < limit)
     warmup = 375e6 / batch
     return Hyperparameters(lr, int(batch), (0.9, 0.95), 0.1, warmup, 0.1, source="GPT-3, table 2.1 and appendix B")
+
+
+def _gpt1(config: ModelConfig, n: int) -> Hyperparameters:
+    return Hyperparameters(2.5e-4, 64 * 512, (0.9, 0.999), 0.01, 2000, 0.0, source="GPT-1, sec. 4.1")
+
+
+def _llama(config: ModelConfig, n: int) -> Hyperparameters:
+    lr = 3e-4 if n < 20e9 else 1.5e-4
+    return Hyperparameters(lr, 4_000_000, (0.9, 0.95), 0.1, 2000, 0.1, source="LLaMA, table 2 and sec. 2.3")
+
+
+def _bert(config: ModelConfig, n: int) -> Hyperparameters:
+    return Hyperparameters(
+        1e-4, 256 * 512, (0.9, 0.999), 0.01, 10_000, 0.0, "linear", "BERT, appendix A.2", eps=1e-6
+    )
+
+
+def _roberta(config: ModelConfig, n: int) -> Hyperparameters:
+    large = n > 200e6
+    return Hyperparameters(
+        4e-4 if large else 6e-4, 8192 * 512, (0.9, 0.98), 0.01, 30_000 if large else 24_000, 0.0, "linear",
+        "RoBERTa, table 9", eps=1e-6,
+    )  # fmt: skip
+
+
+def _albert(config: ModelConfig, n: int) -> Hyperparameters:
+    # the paper's LAMB at 1.76e-3 with 4,096 rows is not ours: BERT's optimiser and batch, which it compares itself with
+    return replace(_bert(config, n), source="BERT, appendix A.2 (ALBERT, sec. 4.1 uses LAMB)")
+
+
+def _electra(config: ModelConfig, n: int) -> Hyperparameters:
+    rows = 128 if config.d_model < 512 else 256 if n < 200e6 else 2048
+    lr = 5e-4 if config.d_model < 512 else 2e-4
+    return Hyperparameters(
+        lr, rows * 512, (0.9, 0.999), 0.01, 10_000, 0.0, "linear", "ELECTRA, table 6", eps=1e-6
+    )
+
+
+def _transformer(config: ModelConfig, n: int) -> Hyperparameters:
+    peak = config.d_model**-0.5 * 4000**-0.5
+    return Hyperparameters(
+        peak, 25_000, (0.9, 0.98), 0.0, 4000, 0.0, "inverse-sqrt", "the Transformer, sec. 5.1 to 5.3", eps=1e-9
+    )
+
+
+def _t5(config: ModelConfig, n: int) -> Hyperparameters:
+    # its Adafactor steps are relative to the weights' size; no such rate exists for AdamW
+    return replace(gpt3(config, n), batch_tokens=128 * 512, schedule="inverse-sqrt", warmup=10_000,
+                   source="T5, sec. 3.1.2 (batch, schedule); the rate as GPT-3, table 2.1")  # fmt: skip
+
+
+def _bart(config: ModelConfig, n: int) -> Hyperparameters:
+    return replace(_roberta(config, n), source="RoBERTa, table 9 (BART, sec. 3 names its batch of 8,000 and no rate)")
+
+
+PAPERS: dict[str, Callable[[ModelConfig, int], Hyperparameters]] = {
+    "gpt1": _gpt1, "llama": _llama, "bert": _bert, "roberta": _roberta, "albert": _albert, "electra": _electra,
+    "transformer": _transformer, "t5": _t5, "bart": _bart,
+}  # fmt: skip
+"""Family → what its paper says of a model of `n` parameters; of the others, GPT-3 speaks."""
+
+_ENCODERS = ("bert", "roberta", "albert", "electra")
 
 
 def instruction_tuning(config: ModelConfig) -> Hyperparameters:

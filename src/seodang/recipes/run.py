@@ -270,8 +270,9 @@ def _train(
 
     def optimise(of: torch.nn.Module) -> torch.optim.Optimizer:
         return build_optimizer(
-            of, lr=plan.schedule.peak, weight_decay=hyper.weight_decay, betas=hyper.betas, kind=hyper.optimizer,
-            muon_lr=hyper.muon_lr, states=hyper.optimizer_state, dtype=machine.dtype, ranks=machine.ranks,
+            of, lr=plan.schedule.peak, weight_decay=hyper.weight_decay, betas=hyper.betas, eps=hyper.eps,
+            kind=hyper.optimizer, muon_lr=hyper.muon_lr, states=hyper.optimizer_state, dtype=machine.dtype,
+            ranks=machine.ranks,
         )  # fmt: skip
 
     def write(folder: Path) -> None:

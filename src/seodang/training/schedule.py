@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["cosine", "linear", "constant", "wsd"]
+Kind = Literal["cosine", "linear", "constant", "wsd", "inverse-sqrt"]
 DecayShape = Literal["linear", "cosine", "1-sqrt"]
 
 
@@ -16,7 +16,8 @@ class Schedule:
 
     cosine: Loshchilov & Hutter 2017 without restarts (GPT-1, GPT-3, LLaMA); linear: GPT-1's fine-tuning;
     wsd: warm-up, stable, then decay over the last `decay_share` of the run (Hu et al. 2024), in a straight line, as
-    half a cosine, or as 1 - √x, which Hägele et al. 2024 found best.
+    half a cosine, or as 1 - √x, which Hägele et al. 2024 found best; inverse-sqrt: the original Transformer's
+    d^-0.5 · min(step^-0.5, step · warmup^-1.5) (Vaswani et al. 2017, eq. 3), whose peak is d^-0.5 · warmup^-0.5.
     """
 
     kind: Kind = "cosine"
@@ -41,6 +42,8 @@ class Schedule:
                 share = 1 - (1 - self.min_ratio) * rest
             case "cosine":
                 share = self.min_ratio + (1 - self.min_ratio) * 0.5 * (1 + math.cos(math.pi * rest))
+            case "inverse-sqrt":  # it never ends, and has no rate to end with
+                share = math.sqrt(max(self.warmup, 1e-12) / progress) if self.warmup else 1.0
             case "wsd":
                 into_decay = max(0.0, progress - (1 - self.decay_share)) / self.decay_share
                 share = self.min_ratio + (1 - self.min_ratio) * self._decayed(min(into_decay, 1.0))
