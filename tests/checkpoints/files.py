@@ -14,10 +14,11 @@ from gguf.quants import quantize
 
 from seodang.models.base import Model
 from seodang.models.config import ModelConfig
+from seodang.models.decoder import Decoder
 from seodang.models.families import FAMILIES, build_model
 from seodang.models.sizes import published
 
-DECODERS = [name for name, family in FAMILIES.items() if family.kind == "causal" and not family.recurrent]
+DECODERS = [name for name, family in FAMILIES.items() if issubclass(family, Decoder)]
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 
 

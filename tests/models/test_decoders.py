@@ -32,7 +32,7 @@ def _ids(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_every_family_is_in_the_battery() -> None:
     causal = {name for name, family in FAMILIES.items() if family.kind == "causal"}
-    assert {SIZES[name].family for name in NAMES} == causal
+    assert {SIZES[name].family for name in NAMES} == causal - {"textgenrnn"}  # test_textgenrnn.py
 
 
 @torch.no_grad()

@@ -28,6 +28,8 @@ def tiny(name: str = "gpt2-mini", seed: int = 0, **changes: object) -> Model:
         sizes["window"] = 5
     if usual.d_embed:
         sizes["d_embed"] = 12
+    if name == "textgenrnn":  # d_model = d_embed + 2 · d_ff
+        sizes |= {"d_embed": 4, "d_ff": 6}
     model = build_model(published(name, **{**sizes, **changes}))
     model.init_weights(torch.Generator().manual_seed(seed))
     return model

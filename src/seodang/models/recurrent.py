@@ -162,7 +162,7 @@ class Recurrent(Model):
         self.project = None if first == config.d_model else nn.Linear(config.d_model, first, bias=False)
         self.head = self.own_head()
         self.token_bias = nn.Parameter(torch.empty(config.vocab_size))
-        self.register_load_state_dict_post_hook(_flatten)
+        self.register_load_state_dict_post_hook(flatten_weights)
 
     def forward(
         self,
@@ -239,15 +239,21 @@ class Recurrent(Model):
     ) -> None:
         """Uniform in ±1/√H inside the layers (LeCun et al. 1998, *Efficient BackProp*, sec. 4.6, in its usual form),
         N(0, init_std) in the embedding, biases 0, an LSTM's forget gates 1 (Jozefowicz et al. 2015, sec. 2.2)."""
-        if parameter.dim() == 1:
-            nn.init.zeros_(parameter)
-            if self.n_states == 2 and name.endswith("bias_ih_l0"):
-                nn.init.ones_(parameter[self.config.d_model : 2 * self.config.d_model])  # gates are i, f, g, o
-        elif name in ("embed.weight", "head.weight"):
-            nn.init.normal_(parameter, std=self.config.init_std, generator=generator)
-        else:
-            bound = 1 / math.sqrt(self.config.d_model)
-            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+        init_recurrent(name, parameter, self.config.d_model, self.config.init_std, self.n_gates, generator)
+
+
+def init_recurrent(
+    name: str, parameter: Tensor, width: int, std: float, n_gates: int, generator: torch.Generator | None
+) -> None:
+    """`Recurrent.init_parameter` for layers of `width` with so many gates."""
+    if parameter.dim() == 1:
+        nn.init.zeros_(parameter)
+        if n_gates == LSTM.n_gates and name.endswith("bias_ih_l0"):
+            nn.init.ones_(parameter[width : 2 * width])  # gates are i, f, g, o
+    elif name in ("embed.weight", "head.weight"):
+        nn.init.normal_(parameter, std=std, generator=generator)
+    else:
+        nn.init.uniform_(parameter, -1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
 
 
 def over_pieces(
@@ -277,7 +283,7 @@ def _call(layer: nn.RNNBase, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     return y, end.to(state.dtype)
 
 
-def _flatten(model: nn.Module, keys: Any) -> None:
+def flatten_weights(model: nn.Module, keys: Any) -> None:
     """Loaded weights lie apart; on CUDA a layer's must lie together, or every call puts them there anew."""
     for module in model.modules():
         if isinstance(module, nn.RNNBase):

@@ -249,3 +249,25 @@ def _load_wordpiece(path: Path, folder: Path) -> Tokenizer:
         ends = ("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"])
         backend.post_processor = processors.BertProcessing(*ends)
     return Tokenizer(backend, config=config, chat_template=_template_of(folder, config))
+
+
+def from_characters(vocabulary: dict[str, int], *, unknown: str, start: str | None = None) -> Tokenizer:
+    """A tokenizer of single characters (character → id). Others become `unknown`, one of the entries.
+
+    start: the entry that stands before and behind every text.
+    """
+    from tokenizers import Regex, decoders, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer as Backend
+
+    backend = Backend(models.WordLevel(vocabulary, unk_token=unknown))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    backend.decoder = decoders.Fuse()
+    config: dict[str, Any] = {}
+    if start is not None:
+        config = {"bos_token": start, "eos_token": start}
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{start} $A", pair=f"{start} $A {start}:1 $B:1", special_tokens=[(start, vocabulary[start])]
+        )
+    if len(unknown) > 1:
+        config["unk_token"] = unknown
+    return Tokenizer(backend, config=config)

@@ -14,7 +14,7 @@ from seodang.checkpoints.layouts.gpt2 import GPT2
 from seodang.checkpoints.layouts.gptneo import GPTNEO
 from seodang.checkpoints.layouts.llama import LLAMA
 from seodang.checkpoints.layouts.qwen import QWEN2, QWEN3
-from seodang.checkpoints.layouts.recurrent import GRU, LSTM, RNN
+from seodang.checkpoints.layouts.recurrent import GRU, LSTM, RNN, TEXTGENRNN
 from seodang.checkpoints.layouts.roberta import ROBERTA
 from seodang.checkpoints.layouts.t5 import MT5, T5, T5V11
 from seodang.errors import DataError, UsageError
@@ -38,6 +38,7 @@ LAYOUTS: tuple[Layout, ...] = (
     RNN,
     LSTM,
     GRU,
+    TEXTGENRNN,
 )
 
 

@@ -20,6 +20,7 @@ _OTHERS = {
     "embedding_dropout": "embedding_dropout",
     "residual_dropout": "dropout",
     "attention_dropout": "attention_dropout",
+    "d_ff": "intermediate_size",
     "init_std": "initializer_range",
     "tied": "tie_word_embeddings",
 }
@@ -47,7 +48,8 @@ def layout(family: str, architecture: str) -> Layout:
         architecture=architecture,
         prefix="",
         layers="layers.{}",
-        modules={"embed": "embedding", "project": "projection", "head": "output", "token_bias": "output.bias", **cells},
+        modules={"embed": "embedding", "project": "projection", "head": "output", "token_bias": "output.bias",
+                 "attention": "attention", **cells},  # fmt: skip
         copies={"output.weight": "embed.weight"},
         to_config=partial(to_config, family),
         from_config=from_config,
@@ -55,3 +57,4 @@ def layout(family: str, architecture: str) -> Layout:
 
 
 RNN, LSTM, GRU = (layout(family, f"Seodang{family.upper()}LM") for family in ("rnn", "lstm", "gru"))
+TEXTGENRNN = layout("textgenrnn", "SeodangTextGenRNN")

@@ -23,6 +23,10 @@ RECURRENT: dict[str, ModelConfig] = {
     "lstm-zaremba-medium": _recurrent(
         "lstm", d_model=650, n_layers=2, vocab_size=10000, context_length=35, tied=False
     ).with_dropout(0.5),
+    # Woolf 2017-2020: the weights that come with textgenrnn
+    "textgenrnn": _recurrent(
+        "textgenrnn", d_model=356, n_layers=2, d_embed=100, d_ff=128, vocab_size=465, context_length=40, tied=False
+    ),
     # Ours, each with as many parameters as gpt2-mini
     "rnn-mini": _recurrent("rnn", d_model=472, **_MINI),
     "lstm-mini": _recurrent("lstm", d_model=232, **_MINI),
