@@ -20,6 +20,8 @@ VERBS: dict[str, str] = {
     "generate": "continue a prompt",
     "chat": "talk with a model in the terminal",
     "suggest": "the most probable continuations, as a search box shows them",
+    "fill": "the most probable tokens in the blanks of a text (encoders)",
+    "embed": "texts as vectors, and how alike they are",
     "score": "the probability of a text, token by token; perplexity and bits per byte",
     "export": "write a model as a GGUF file for llama.cpp, or as a Hugging Face folder",
     "verify": "check that a model folder is whole, finite and gives the logits it should",

@@ -11,11 +11,15 @@ from torch import Tensor
 
 from seodang.checkpoints.huggingface import save_folder
 from seodang.checkpoints.resolve import load_model
+from seodang.checkpoints.sentence_transformers import EmbeddingSettings, read_embedding_settings
 from seodang.errors import DataError, FitError, UsageError, suggest
-from seodang.inference import dialogue, scoring
+from seodang.inference import dialogue, embedding, scoring
 from seodang.inference.beam import generate_beam
 from seodang.inference.decode import Decoding, Generation
 from seodang.inference.dialogue import Message
+from seodang.inference.fill import Guess, refuse_masked
+from seodang.inference.fill import fill as fill_blanks
+from seodang.inference.inputs import id_rows
 from seodang.inference.options import Options, merge
 from seodang.inference.sampling import Settings
 from seodang.inference.scoring import Score
@@ -23,6 +27,7 @@ from seodang.inference.streaming import TextStream
 from seodang.inference.suggest import Suggestion
 from seodang.inference.suggest import suggest as search_suggestions
 from seodang.models.base import Model
+from seodang.models.encoder import Encoder
 from seodang.text.tokenizer import Tokenizer
 from seodang.training.machine import choose_device
 
@@ -71,11 +76,13 @@ class LanguageModel:
         tokenizer: Tokenizer | None,
         generation: dict[str, Any] | None = None,
         source: object = None,
+        embedding: EmbeddingSettings | None = None,
     ) -> None:
         self.model = model.eval()
         self._tokenizer = tokenizer
         self.generation_config = generation or {}
         self.source = source
+        self.embedding = embedding or EmbeddingSettings()
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -131,7 +138,9 @@ class LanguageModel:
         return ids if ids[:1] == [start] else [start, *ids]
 
     def settings(self, **options: Unpack[Options]) -> Settings:
-        """The settings that `options` amount to for this model. Raises UsageError for unknown or wrong ones."""
+        """The settings that `options` amount to for this model. Raises UsageError for unknown or wrong ones, and for a
+        masked model, which goes on with no text."""
+        refuse_masked(self.model)
         return merge(options, self.generation_config, self.end_ids)
 
     @overload
@@ -230,8 +239,8 @@ class LanguageModel:
         Raises UsageError without a chat template, DataError for wrong messages, FitError when the conversation
         fills the context (`fit_messages` forgets its oldest turns).
         """
-        prompt = dialogue.prompt_of(self.tokenizer, messages)
-        return self.generate_ids([prompt], self.settings(**options))[0]
+        settings = self.settings(**options)
+        return self.generate_ids([dialogue.prompt_of(self.tokenizer, messages)], settings)[0]
 
     def stream_chat(
         self, messages: Sequence[Message], *, after: Stream | None = None, **options: Unpack[Options]
@@ -241,8 +250,8 @@ class LanguageModel:
         after: the stream of the turn before, which is over; what both conversations begin with is not computed
         again.
         """
-        prompt = dialogue.prompt_of(self.tokenizer, messages)
         settings = self.settings(**options)
+        prompt = dialogue.prompt_of(self.tokenizer, messages)
         # room for the turns to come, without reserving a whole long context
         capacity = min(self.context_length, 2 * (len(prompt) + settings.max_new_tokens))
         return self._stream(prompt, settings, capacity=capacity, after=after)
@@ -295,27 +304,42 @@ class LanguageModel:
 
     def suggest(self, prompt: str, n: int = 5, *, words: int = 1, max_new_tokens: int = 8) -> list[Suggestion]:
         """The `n` most probable continuations, as a search box shows them; see `inference.suggest`."""
+        refuse_masked(self.model)
         ids = self.prompt_ids(prompt)
         return search_suggestions(
             self.model, self.tokenizer, ids, n, ends=self.end_ids, words=words, max_new_tokens=max_new_tokens
         )
 
-    @torch.inference_mode()
-    def embed(self, texts: str | Texts, *, batch_size: int = 16) -> Tensor:
-        """One vector per text (N, D), float32 on the CPU: the mean of its tokens' final hidden states.
+    def fill(self, text: str, n: int = 5) -> list[list[Guess]]:
+        """For each [MASK] of `text` the `n` most probable tokens; see `inference.fill`. Only masked models do that."""
+        return fill_blanks(self.model, self.tokenizer, text, n, spell=self.token_text)
 
-        Padding is never read: the vector of a text does not depend on its neighbours. Raises FitError for a text
-        longer than the context.
+    def embed(
+        self,
+        texts: str | Texts,
+        *,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        truncate: bool = False,
+        batch_size: int = 16,
+    ) -> Tensor:
+        """One vector per text (N, D), float32 on the CPU, which does not depend on the text's neighbours.
+
+        pooling: "mean" of the tokens' final hidden states, "cls" (the first one's), "pooler" (BERT's tanh on that),
+        "last" or "max"; normalize: to the length 1. Where not given they are what the folder says (modules.json of
+        sentence-transformers), or else the plain mean. An encoder reads a text with its special tokens. truncate: a
+        text that is too long is cut off. Raises FitError for one that is not, UsageError for a pooling that the model
+        does not have.
         """
-        ids = [self.prompt_ids(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        vectors = torch.empty(len(ids), self.model.config.d_model)
-        for start in range(0, len(ids), batch_size):
-            rows = ids[start : start + batch_size]
-            self._check_length(max(len(row) for row in rows))
-            hidden = self.model(scoring.pad_right(rows, self.device)).float()
-            for place, row in enumerate(rows):
-                vectors[start + place] = hidden[place, : len(row)].mean(0).cpu()
-        return vectors
+        settings = embedding.chosen(self.model, self.embedding, pooling, normalize)
+        limit = min(self.context_length, settings.max_tokens or self.context_length)
+        ids = [self._whole(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        rows = [embedding.fitted(row, self.tokenizer, limit, truncate=truncate) for row in ids]
+        return embedding.embed(self.model, rows, settings, batch_size=batch_size)
+
+    def _whole(self, text: str) -> list[int]:
+        """The ids of a text that is read as a whole."""
+        return self.prompt_ids(text) if self.model.kind == "causal" else self.tokenizer.encode_pair(text)[0]
 
     @torch.no_grad()
     def logits(
@@ -326,7 +350,7 @@ class LanguageModel:
         *,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Raw scores (B, T, V) of the token after each position.
+        """Raw scores (B, T, V) of the token after each position, or, of a masked model, at it.
 
         ids: a tensor (B, T) or (T,), a list of ids, or lists of unequal length, which are padded on the right;
         what is computed behind the end of a row means nothing. mask (B, T): True for real tokens, for rows padded
@@ -335,31 +359,16 @@ class LanguageModel:
         """
         if decoder_ids is not None:
             raise UsageError("decoder_ids for a decoder", "only encoder-decoder models have two inputs", "pass ids")
-        rows = self._rows(ids)
+        rows, real = id_rows(ids, self.model.config.vocab_size, self.device)
         self._check_length(rows.shape[1])
         if mask is not None:
             mask = torch.as_tensor(mask, device=self.device).bool().view(rows.shape)
-        scores = self.model.logits(self.model(rows, mask=mask))
-        return scores if dtype is None else scores.to(dtype)
-
-    def _rows(self, ids: Tensor | Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
-        """Any form of ids as a tensor (B, T) on the model's device, each id one that the model has."""
-        if isinstance(ids, Tensor):
-            rows = ids.to(self.device, torch.long)
+        if isinstance(self.model, Encoder):
+            predictor = self.model.predictor
+            scores = predictor.logits(predictor(rows, mask=real if mask is None else mask))
         else:
-            lists = [list(row) if isinstance(row, Sequence) else [int(row)] for row in ids]
-            flat = not any(isinstance(row, Sequence) for row in ids)
-            rows = scoring.pad_right([sum(lists, [])] if flat else lists, self.device)
-        rows = rows[None] if rows.dim() == 1 else rows
-        if rows.dim() != 2 or not rows.numel():
-            raise DataError(f"ids of shape {tuple(rows.shape)}", "they must be (B, T), and not empty", "pass some ids")
-        if int(rows.min()) < 0 or int(rows.max()) >= self.model.config.vocab_size:
-            raise DataError(
-                f"ids from {int(rows.min())} to {int(rows.max())}",
-                f"the model has {self.model.config.vocab_size} tokens",
-                "use the tokenizer in the model's own folder",
-            )
-        return rows
+            scores = self.model.logits(self.model(rows, mask=mask))
+        return scores if dtype is None else scores.to(dtype)
 
     def _check_length(self, length: int) -> None:
         if length > self.context_length:
@@ -382,7 +391,9 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: torch.dtype |
     """
     kind = _dtype(dtype)
     loaded = load_model(str(name_or_path), dtype=kind, device=choose_device(device))
-    return LanguageModel(loaded.model, loaded.tokenizer, loaded.generation, loaded.source)
+    place = loaded.source.path
+    settings = read_embedding_settings(place) if place is not None else None
+    return LanguageModel(loaded.model, loaded.tokenizer, loaded.generation, loaded.source, settings)
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seodang.errors import UsageError
 from seodang.models.base import Model
 
 _POSITIONS = 512
@@ -82,7 +83,16 @@ def windows(sequence: Sequence[int], context_length: int) -> Iterator[tuple[tupl
 def token_logprobs(
     model: Model, sequences: Sequence[Sequence[int]], *, batch_size: int = 16
 ) -> list[list[float]]:
-    """log P(s_i | s_1 … s_{i-1}) for every id but the first of each sequence, natural, computed in float32."""
+    """log P(s_i | s_1 … s_{i-1}) for every id but the first of each sequence, natural, computed in float32.
+
+    Raises UsageError for a masked model.
+    """
+    if model.kind == "masked":
+        raise UsageError(
+            "the probability of a text from a masked model",
+            "it guesses masked tokens from both sides; P(W) = Π P(w_i given w_1 … w_{i-1}) reads from the left alone",
+            "score with a decoder; for the tokens in a blank: seodang fill",
+        )
     context = model.max_tokens
     pieces = [
         _Window(row, ids, n_counted)
