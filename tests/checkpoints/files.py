@@ -17,6 +17,7 @@ from seodang.models.config import ModelConfig
 from seodang.models.decoder import Decoder
 from seodang.models.families import FAMILIES, build_model
 from seodang.models.sizes import published
+from tests.training.helpers import mini_of
 
 DECODERS = [name for name, family in FAMILIES.items() if issubclass(family, Decoder)]
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -29,7 +30,7 @@ def tiny(family: str, **changes: Any) -> Model:
         "d_ff": 256 if family == "gpt1" else 96,  # whose published form has one inner width
     }  # fmt: skip
     if family in DECODERS:
-        usual = published(f"{family}-mini")
+        usual = published(mini_of(family))
         sizes |= {"n_kv_heads": 2 if usual.n_kv_heads < usual.n_heads else 4, "window": usual.window and 6}
         config = replace(usual, **{**sizes, **changes})
     else:

@@ -68,6 +68,9 @@ def test_bare_names_and_old_buffers_load(family: str, tmp_path: Path) -> None:
 
     def strip(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         bare = {name.removeprefix(layout.prefix): tensor for name, tensor in tensors.items()}
+        if family == "gptneox":
+            names = (f"layers.0.attention.{name}" for name in ("bias", "masked_bias", "rotary_emb.inv_freq"))
+            return bare | {name: torch.ones(8) for name in names}
         if model.config.rope:
             return bare | {"layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}
         if "embeddings.word_embeddings.weight" in bare:
@@ -136,6 +139,12 @@ def test_a_wrong_shape_is_told(llama: Model, tmp_path: Path) -> None:
         ("gpt3", {"attention_types": [[["global", "sparse"], 1]]}, "attention_types = 'sparse'"),
         ("qwen2", {"layer_types": ["full_attention", "chunked_attention"]}, "layer_types = 'chunked_attention'"),
         ("qwen3", {"quantization_config": {"bits": 4}}, "quantization_config"),
+        ("gptneox", {"hidden_act": "swiglu"}, "hidden_act = 'swiglu'"),
+        ("mistral", {"partial_rotary_factor": 0.5}, "part of each head"),
+        ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+        ("gemma2", {"hidden_activation": "swiglu"}, "hidden_activation = 'swiglu'"),
+        ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
+        ("gemma3", {"model_type": "gemma3"}, "of type gemma3_text"),
         ("llama", {"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}}, "fit"),
     ],
 )
@@ -168,6 +177,14 @@ def test_what_is_not_supported_is_named(
         ("qwen2", {"attention_bias": False}),
         ("qwen2", {"logit_softcap": 30.0}),
         ("qwen3", {"mlp_bias": True}),
+        ("gptneox", {"n_kv_heads": 2}),
+        ("gptneox", {"mlp_bias": False}),
+        ("mistral", {"local_layers": (1,)}),
+        ("mistral", {"attention_bias": True}),
+        ("gemma2", {"query_scale": 0.3}),
+        ("gemma2", {"rope_local": RoPE(theta=5.0)}),
+        ("gemma3", {"attention_softcap": 50.0}),
+        ("gemma3", {"rope_local": RoPE(scaling="linear", factor=2.0)}),
         ("llama", {"rope": RoPE(scaling="dynamic", factor=2.0, original_context=7)}),
     ],
 )
@@ -198,6 +215,6 @@ def test_the_scale_of_gpt_neos_queries_is_rounded_once(tmp_path: Path) -> None:
 
 
 def test_unknown_family() -> None:
-    with pytest.raises(UsageError, match="gpt1, gpt2, gpt3, llama"):
+    with pytest.raises(UsageError, match="gpt1, gpt2, gpt3, gptneox"):
         raise_for = ModelConfig(family="ngram", vocab_size=8, context_length=8, d_model=8, n_layers=1, n_heads=1)
         layout_of_family(raise_for.family)

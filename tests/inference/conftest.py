@@ -17,13 +17,14 @@ from seodang.models.base import Model
 from seodang.models.families import FAMILIES, build_model
 from seodang.models.sizes import published
 from seodang.text.tokenizer import Tokenizer
+from tests.training.helpers import mini_of
 
 FAMILY_NAMES = sorted(name for name, family in FAMILIES.items() if family.kind == "causal")
 
 
 def tiny(family: str, *, vocab_size: int = 96, context_length: int = 256, seed: int = 0) -> Model:
     """A random model whose scores differ enough that its greedy text does not fall into one token."""
-    usual = published(f"{family}-mini")
+    usual = published(mini_of(family))
     grouped = usual.n_kv_heads < usual.n_heads
     config = replace(
         usual, vocab_size=vocab_size, context_length=context_length, d_model=32, n_layers=2, n_heads=4, d_head=8,

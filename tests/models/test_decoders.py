@@ -17,7 +17,10 @@ from seodang.models.sizes import SIZES, published
 from seodang.objectives.language import LanguageModelling
 from tests.training.helpers import tiny
 
-DECODERS = ["gpt1-mini", "gpt2-mini", "gpt3-mini", "llama-mini", "qwen2-mini", "qwen3-mini"]
+DECODERS = [
+    "gpt1-mini", "gpt2-mini", "gpt3-mini", "neox-mini", "llama-mini", "mistral-mini", "qwen2-mini", "qwen3-mini",
+    "gemma2-mini", "gemma3-mini",
+]  # fmt: skip
 NAMES = [*DECODERS, "rnn-mini", "lstm-mini", "gru-mini"]
 
 

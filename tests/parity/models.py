@@ -8,12 +8,20 @@ from typing import Any
 
 import torch
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoConfig,
     GPTNeoForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     OpenAIGPTConfig,
     OpenAIGPTLMHeadModel,
     PreTrainedModel,
@@ -68,6 +76,31 @@ def _qwen2(**changes: Any) -> PreTrainedModel:
 
 def _qwen3(**changes: Any) -> PreTrainedModel:
     return Qwen3ForCausalLM(Qwen3Config(**{**_SIZES, "num_key_value_heads": 3, "head_dim": 8, **changes}))
+
+
+def _neox(**changes: Any) -> PreTrainedModel:
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**{**_SIZES, "hidden_act": "gelu", **changes}))
+
+
+def _mistral(**changes: Any) -> PreTrainedModel:
+    sizes = {**_SIZES, "num_key_value_heads": 3, "sliding_window": 6}
+    return MistralForCausalLM(MistralConfig(**{**sizes, **changes}))
+
+
+_GEMMA = {**_SIZES, "num_key_value_heads": 3, "head_dim": 8, "sliding_window": 6, "query_pre_attn_scalar": 20}
+
+
+def _gemma2(**changes: Any) -> PreTrainedModel:
+    return Gemma2ForCausalLM(Gemma2Config(**{**_GEMMA, "attn_implementation": "eager", **changes}))
+
+
+def _gemma3(**changes: Any) -> PreTrainedModel:
+    return Gemma3ForCausalLM(Gemma3TextConfig(**{**_GEMMA, **changes}))
+
+
+def _ropes(full: dict[str, Any], local: dict[str, Any]) -> dict[str, Any]:
+    kinds = {"full_attention": full, "sliding_attention": local}
+    return {"rope_parameters": {name: {"rope_type": "default", **values} for name, values in kinds.items()}}
 
 
 def _rope(kind: str, **values: Any) -> dict[str, Any]:
@@ -128,6 +161,36 @@ CASES: dict[str, Callable[[], PreTrainedModel]] = {
         tie_word_embeddings=False, num_layers=3, attention_types=[[["local", "global"], 1], [["local"], 1]]
     ),
     "gpt3 exact gelu, window of one": lambda: _gpt3(activation_function="gelu", window_size=1, num_heads=6),
+    "gptneox": _neox,
+    "gptneox one layer, half of one head": lambda: _neox(
+        num_hidden_layers=1, num_attention_heads=1, **_rope("default", partial_rotary_factor=0.5)
+    ),
+    "gptneox tied, one part after the other, whole heads": lambda: _neox(
+        use_parallel_residual=False, tie_word_embeddings=True, **_rope("default", partial_rotary_factor=1.0)
+    ),
+    "gptneox tanh, theta, linear": lambda: _neox(
+        hidden_act="gelu_new", layer_norm_eps=1e-3, intermediate_size=37,
+        **_rope("linear", rope_theta=500.0, factor=2.0, partial_rotary_factor=0.25),
+    ),
+    "mistral": _mistral,
+    "mistral tied, no window": lambda: _mistral(sliding_window=None, tie_word_embeddings=True),
+    "mistral one layer, wide heads, grouped": lambda: _mistral(
+        num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, head_dim=10, sliding_window=1
+    ),
+    "gemma2": _gemma2,
+    "gemma2 one layer, no caps": lambda: _gemma2(
+        num_hidden_layers=1, attn_logit_softcapping=None, final_logit_softcapping=None, query_pre_attn_scalar=8
+    ),
+    "gemma2 untied, tight caps, grouped, biases": lambda: _gemma2(
+        tie_word_embeddings=False, attn_logit_softcapping=2.0, final_logit_softcapping=5.0, num_attention_heads=6,
+        num_key_value_heads=2, num_hidden_layers=3, attention_bias=True,
+    ),
+    "gemma3": lambda: _gemma3(num_hidden_layers=7),
+    "gemma3 one local layer, wide heads": lambda: _gemma3(num_hidden_layers=1, head_dim=20),
+    "gemma3 listed layers, linear, capped": lambda: _gemma3(
+        layer_types=["full_attention", "sliding_attention"], num_key_value_heads=1, final_logit_softcapping=5.0,
+        **_ropes({"rope_type": "linear", "rope_theta": 5e3, "factor": 8.0}, {"rope_theta": 300.0}),
+    ),
     "qwen2": _qwen2,
     "qwen2 tied, grouped": lambda: _qwen2(tie_word_embeddings=True, num_attention_heads=6, num_key_value_heads=2),
     "qwen2 one layer, one key head": lambda: _qwen2(num_hidden_layers=1, **_ONE_KEY_HEAD),

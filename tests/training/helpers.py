@@ -7,13 +7,18 @@ import torch
 from seodang.data.batch import Batch
 from seodang.models.base import Model
 from seodang.models.families import build_model
-from seodang.models.sizes import published
+from seodang.models.sizes import SIZES, published
 from seodang.objectives.language import LanguageModelling
 from seodang.training.optimizer import build_optimizer
 from seodang.training.parallel import Ranks
 from seodang.training.step import StepResult, train_step
 
 CPU = torch.device("cpu")
+
+
+def mini_of(family: str) -> str:
+    """The name of a family's smallest size."""
+    return next(name for name, config in SIZES.items() if name.endswith("-mini") and config.family == family)
 
 
 def tiny(name: str = "gpt2-mini", seed: int = 0, **changes: object) -> Model:

@@ -14,7 +14,7 @@ from seodang.objectives.language import LanguageModelling
 from seodang.training.activations import Mode, OffloadActivations, Offloaded, _policy, checkpoint_activations
 from tests.training.helpers import one_step, ragged_batch, tiny
 
-FAMILIES = ["gpt1-mini", "gpt2-mini", "gpt3-mini", "llama-mini", "qwen3-mini"]
+FAMILIES = ["gpt1-mini", "gpt2-mini", "gpt3-mini", "neox-mini", "llama-mini", "gemma2-mini", "gemma3-mini"]
 
 
 def _documents(batch: Batch) -> Batch:

@@ -78,7 +78,7 @@ def test_fused_q_k_v_are_three_matrices() -> None:
     torch.testing.assert_close(whole, torch.cat([p.detach() for p in apart]), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("family", ["gpt1-mini", "gpt2-mini", "gpt3-mini", "llama-mini", "qwen3-mini"])
+@pytest.mark.parametrize("family", ["gpt1-mini", "gpt2-mini", "gpt3-mini", "neox-mini", "llama-mini", "gemma3-mini"])
 def test_muon_takes_the_matrices_inside_the_layers(family: str) -> None:
     model = tiny(family)
     names = {id(p): name for name, p in model.named_parameters()}
@@ -86,8 +86,8 @@ def test_muon_takes_the_matrices_inside_the_layers(family: str) -> None:
     fused = {"layers.0.attention.qkv.weight": (16, 16, 16), "layers.0.attention.out.weight": None}
     apart = {f"layers.0.attention.{part}.weight": None for part in ("q", "k", "v", "out")}
     mlp = {f"layers.0.mlp.{part}.weight": None for part in ("up", "down")}
-    gate = {"layers.0.mlp.gate.weight": None} if family in ("llama-mini", "qwen3-mini") else {}
-    expected = (fused if family in ("gpt1-mini", "gpt2-mini") else apart) | mlp | gate
+    gate = {"layers.0.mlp.gate.weight": None} if family in ("llama-mini", "gemma3-mini") else {}
+    expected = (fused if family in ("gpt1-mini", "gpt2-mini", "neox-mini") else apart) | mlp | gate
     assert {name: parts for name, parts in found.items() if ".0." in name} == expected
     assert all("layers." in name for name in found)
     optimizer = build_optimizer(model, lr=0.01, weight_decay=0.1, kind="muon")

@@ -60,6 +60,8 @@ class ModelConfig:
     """The output matrix is the input embedding."""
     attention_bias: bool = True
     mlp_bias: bool = True
+    parallel_residual: bool = True
+    """Attention and MLP of a GPT-NeoX block read the same input; otherwise one reads what the other wrote."""
     rope: RoPE | None = None
     window: int | None = None
     """Tokens that a query of a local layer sees, itself included."""

@@ -15,9 +15,12 @@ from seodang.models.base import Model
 from seodang.models.bert import Bert, Roberta
 from seodang.models.config import ModelConfig
 from seodang.models.electra import Electra
+from seodang.models.gemma import Gemma2, Gemma3
 from seodang.models.gpt import GPT1, GPT2
 from seodang.models.gpt3 import GPT3
+from seodang.models.gptneox import GPTNeoX
 from seodang.models.llama import Llama
+from seodang.models.mistral import Mistral
 from seodang.models.qwen import Qwen2, Qwen3
 from seodang.models.recurrent import GRU, LSTM, RNN
 from seodang.models.t5 import T5, T5v11
@@ -28,9 +31,13 @@ FAMILIES: dict[str, type[Model]] = {
     "gpt1": GPT1,
     "gpt2": GPT2,
     "gpt3": GPT3,
+    "gptneox": GPTNeoX,
     "llama": Llama,
+    "mistral": Mistral,
     "qwen2": Qwen2,
     "qwen3": Qwen3,
+    "gemma2": Gemma2,
+    "gemma3": Gemma3,
     "bert": Bert,
     "roberta": Roberta,
     "albert": Albert,

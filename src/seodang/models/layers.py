@@ -92,10 +92,15 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return super().forward(x.to(torch.promote_types(x.dtype, self.weight.dtype)))
-        result = _RMSNorm.apply(x, self.weight, self.eps)
+            exact = x.to(torch.promote_types(x.dtype, self.gain().dtype))
+            return F.rms_norm(exact, self.normalized_shape, self.gain(), self.eps).to(x.dtype)
+        result = _RMSNorm.apply(x, self.gain(), self.eps)
         assert isinstance(result, Tensor)
         return result
+
+    def gain(self) -> Tensor:
+        """The factor of each number."""
+        return self.weight
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -104,7 +109,7 @@ class _RMSNorm(torch.autograd.Function):
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
         rate = torch.rsqrt(exact.square().mean(dim=-1, keepdim=True).add_(eps))
         ctx.save_for_backward(x, weight, rate)
-        return (x * rate).mul_(weight)
+        return (x * rate).mul_(weight).to(x.dtype)
 
     @staticmethod
     @once_differentiable

@@ -56,7 +56,7 @@ def shard_model(model: Model, ranks: Ranks, dtype: torch.dtype = torch.float32) 
     encoder = getattr(model, "encoder", None)
     for layer in (*model.layers, *(encoder.layers if encoder is not None else ())):
         if dtype != torch.float32:  # gains of a float32 stream, and no size to speak of
-            norms = [module for name, module in layer.named_children() if name.endswith("norm")]
+            norms = [module for name, module in layer.named_modules() if name.endswith("norm")]
             fully_shard(norms, mesh=mesh, mp_policy=whole)
         fully_shard(layer, mesh=mesh, mp_policy=compute)
     # An objective reads `output_weight` after the forward pass: the root's weights stay gathered until backward ends.

@@ -9,10 +9,13 @@ from seodang.checkpoints.layouts.bart import BART, MARIAN
 from seodang.checkpoints.layouts.base import Layout
 from seodang.checkpoints.layouts.bert import BERT
 from seodang.checkpoints.layouts.electra import ELECTRA
+from seodang.checkpoints.layouts.gemma import GEMMA2, GEMMA3
 from seodang.checkpoints.layouts.gpt1 import GPT1
 from seodang.checkpoints.layouts.gpt2 import GPT2
 from seodang.checkpoints.layouts.gptneo import GPTNEO
+from seodang.checkpoints.layouts.gptneox import GPTNEOX
 from seodang.checkpoints.layouts.llama import LLAMA
+from seodang.checkpoints.layouts.mistral import MISTRAL
 from seodang.checkpoints.layouts.qwen import QWEN2, QWEN3
 from seodang.checkpoints.layouts.recurrent import GRU, LSTM, RNN, TEXTGENRNN
 from seodang.checkpoints.layouts.roberta import ROBERTA
@@ -23,9 +26,13 @@ LAYOUTS: tuple[Layout, ...] = (
     GPT1,
     GPT2,
     GPTNEO,
+    GPTNEOX,
     LLAMA,
+    MISTRAL,
     QWEN2,
     QWEN3,
+    GEMMA2,
+    GEMMA3,
     BERT,
     ROBERTA,
     ALBERT,
@@ -50,8 +57,10 @@ def layout_of_config(config: dict[str, Any]) -> Layout:
             return layout
     raise DataError(
         f"model_type {model_type!r} is not supported",
-        "this package has no such architecture",
-        "use a model of type " + ", ".join(dict.fromkeys(layout.model_type for layout in LAYOUTS)),
+        "it reads images too" if model_type == "gemma3" else "this package has no such architecture",
+        "use a text model alone, of type gemma3_text"
+        if model_type == "gemma3"
+        else "use a model of type " + ", ".join(dict.fromkeys(layout.model_type for layout in LAYOUTS)),
     )
 
 

@@ -71,12 +71,17 @@ def shared_keys(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def check_plain(config: ModelConfig, model_type: str) -> None:
-    """GPT's Hugging Face classes know one head width, all biases, learned positions. Raises UsageError."""
+def check_heads(config: ModelConfig, model_type: str) -> None:
+    """GPT's Hugging Face classes know one head width. Raises UsageError."""
     if config.d_head * config.n_heads != config.d_model:
         raise cannot_express(model_type, f"d_head = {config.d_head}", "its heads share the width evenly")
     if config.n_kv_heads != config.n_heads:
         raise cannot_express(model_type, f"n_kv_heads = {config.n_kv_heads}", "it has no grouped queries")
+
+
+def check_plain(config: ModelConfig, model_type: str) -> None:
+    """One head width, all biases, learned positions. Raises UsageError."""
+    check_heads(config, model_type)
     if not (config.attention_bias and config.mlp_bias):
         raise cannot_express(model_type, "no biases", "its projections always have them")
     if config.rope is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from seodang.models.config import ModelConfig, RoPE
@@ -47,6 +48,37 @@ def _qwen3(**sizes: Any) -> ModelConfig:
     return _llama("qwen3", **{**_QWEN, "context_length": 40960, "n_kv_heads": 8, "d_head": 128, **sizes})
 
 
+def _gptneox(d_model: int, n_layers: int, n_heads: int, share: float = 0.25, **sizes: Any) -> ModelConfig:
+    # Black et al. 2022, sec. 2.1.3, for init_std
+    defaults = {"vocab_size": 50304, "context_length": 2048, "activation": "gelu", "tied": False, **sizes}
+    return ModelConfig(
+        family="gptneox", d_model=d_model, n_layers=n_layers, n_heads=n_heads, rope=RoPE(share=share),
+        init_std=math.sqrt(2 / (5 * d_model)), **defaults,
+    )  # fmt: skip
+
+
+def _mistral(n_layers: int, window: int | None, **sizes: Any) -> ModelConfig:
+    layers = tuple(range(n_layers)) if window else ()
+    return _llama("mistral", n_layers=n_layers, window=window, local_layers=layers, **sizes)
+
+
+def _gemma2(n_layers: int, **sizes: Any) -> ModelConfig:
+    alternating = {"window": 4096, "local_layers": tuple(range(0, n_layers, 2))}
+    caps = {"attention_softcap": 50.0, "logit_softcap": 30.0}
+    return _llama("gemma2", **{**_GEMMA, **alternating, **caps, "n_layers": n_layers, **sizes})
+
+
+def _gemma3(n_layers: int, **sizes: Any) -> ModelConfig:
+    local = tuple(layer for layer in range(n_layers) if (layer + 1) % 6)
+    positions = {"rope": RoPE(theta=1e6), "rope_local": RoPE()}
+    defaults = {"vocab_size": 262144, "context_length": 32768, "window": 512, "local_layers": local, **positions}
+    return _llama("gemma3", **{**_GEMMA, **defaults, "n_layers": n_layers, **sizes})
+
+
+_GEMMA: dict[str, Any] = {
+    "vocab_size": 256000, "context_length": 8192, "activation": "gelu_tanh", "norm_eps": 1e-6, "tied": True,
+    "d_head": 256,
+}  # fmt: skip
 _QWEN: dict[str, Any] = {"vocab_size": 151936, "norm_eps": 1e-6, "rope": RoPE(theta=1e6)}
 _LLAMA31: dict[str, Any] = {
     "vocab_size": 128256,
@@ -96,6 +128,27 @@ DECODERS: dict[str, ModelConfig] = {
     "smollm2-1.7b": _llama(
         d_model=2048, n_layers=24, n_heads=32, d_ff=8192, **{**_SMOLLM2, "rope": RoPE(theta=130000.0)}
     ),
+    # Jiang et al. 2023, table 1; version 0.3 has another vocabulary and no window
+    "mistral-7b": _mistral(32, 4096, d_model=4096, n_heads=32, n_kv_heads=8, d_ff=14336, context_length=32768),
+    "mistral-7b-v0.3": _mistral(
+        32, None, d_model=4096, n_heads=32, n_kv_heads=8, d_ff=14336, context_length=32768, vocab_size=32768,
+        rope=RoPE(theta=1e6),
+    ),
+    # Biderman et al. 2023, table 1; Ko et al. 2023
+    "pythia-70m": _gptneox(512, 6, 8),
+    "pythia-160m": _gptneox(768, 12, 12),
+    "pythia-410m": _gptneox(1024, 24, 16),
+    "pythia-1b": _gptneox(2048, 16, 8),
+    "pythia-1.4b": _gptneox(2048, 24, 16),
+    "polyglot-ko-1.3b": _gptneox(2048, 24, 16, share=0.5, vocab_size=30080),
+    # Gemma team 2024 (Gemma 2), table 1; Gemma team 2025 (Gemma 3), table 1, and the released configs
+    "gemma2-2b": _gemma2(26, d_model=2304, n_heads=8, n_kv_heads=4, d_ff=9216),
+    "gemma2-9b": _gemma2(42, d_model=3584, n_heads=16, n_kv_heads=8, d_ff=14336),
+    "gemma2-27b": _gemma2(
+        46, d_model=4608, n_heads=32, n_kv_heads=16, d_head=128, d_ff=36864, query_scale=144**-0.5
+    ),
+    "gemma3-270m": _gemma3(18, d_model=640, n_heads=4, n_kv_heads=1, d_ff=2048),
+    "gemma3-1b": _gemma3(26, d_model=1152, n_heads=4, n_kv_heads=1, d_ff=6912),
     # Qwen team 2024 (Qwen 2.5), table 1, and the released configs
     "qwen2.5-0.5b": _qwen2(d_model=896, n_layers=24, n_heads=14, n_kv_heads=2, d_ff=4864, tied=True),
     "qwen2.5-1.5b": _qwen2(
@@ -118,6 +171,16 @@ DECODERS: dict[str, ModelConfig] = {
     "gpt3-mini": _gpt3(128, 4, 2, 64, vocab_size=8192, context_length=256, window=64),
     "llama-mini": _llama(
         d_model=128, n_layers=4, n_heads=4, n_kv_heads=2, d_ff=384, vocab_size=8192, context_length=256, tied=True
+    ),
+    "neox-mini": _gptneox(128, 4, 4, vocab_size=8192, context_length=256),
+    "mistral-mini": _mistral(
+        4, 64, d_model=128, n_heads=4, n_kv_heads=2, d_ff=384, vocab_size=8192, context_length=256, tied=True
+    ),
+    "gemma2-mini": _gemma2(
+        4, d_model=128, n_heads=4, n_kv_heads=2, d_head=32, d_ff=384, vocab_size=8192, context_length=256, window=64
+    ),
+    "gemma3-mini": _gemma3(
+        6, d_model=128, n_heads=4, n_kv_heads=1, d_head=32, d_ff=384, vocab_size=8192, context_length=256, window=64
     ),
     "qwen2-mini": _qwen2(
         d_model=128, n_layers=4, n_heads=4, n_kv_heads=2, d_ff=384, vocab_size=8192, context_length=256, tied=True
