@@ -19,7 +19,8 @@ from seodang.models.sizes import published
 from seodang.text.tokenizer import Tokenizer
 from tests.training.helpers import mini_of
 
-FAMILY_NAMES = sorted(name for name, family in FAMILIES.items() if family.kind == "causal")
+ALIKE = ("mistral", "qwen2", "qwen3", "gemma2")  # decoding finds in them what it finds in llama, gpt3 and gemma3
+FAMILY_NAMES = sorted(name for name, family in FAMILIES.items() if family.kind == "causal" and name not in ALIKE)
 
 
 def tiny(family: str, *, vocab_size: int = 96, context_length: int = 256, seed: int = 0) -> Model:

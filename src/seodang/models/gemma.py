@@ -18,7 +18,7 @@ from seodang.models.layers import Attention, Block, GatedMLP, RMSNorm, Rotation
 
 
 class GemmaNorm(RMSNorm):
-    """x / √(mean x² + ε) · (1 + weight). Around 1, a number of two bytes would have three digits; the weight has all."""
+    """x / √(mean x² + ε) · (1 + weight): in two bytes a number near 1 has few digits, the weight has its own."""
 
     def gain(self) -> Tensor:
         return 1 + self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
