@@ -14,13 +14,15 @@ import torch
 
 from seodang.inference.language_model import LanguageModel
 from seodang.models.base import Model
+from seodang.models.decoder import Decoder
 from seodang.models.families import FAMILIES, build_model
 from seodang.models.sizes import published
 from seodang.text.tokenizer import Tokenizer
 from tests.training.helpers import mini_of
 
 ALIKE = ("mistral", "qwen2", "qwen3", "gemma2")  # decoding finds in them what it finds in llama, gpt3 and gemma3
-FAMILY_NAMES = sorted(name for name, family in FAMILIES.items() if family.kind == "causal" and name not in ALIKE)
+ATTENTIVE = sorted(name for name, family in FAMILIES.items() if issubclass(family, Decoder) and name not in ALIKE)
+FAMILY_NAMES = [*ATTENTIVE, "rnn", "lstm", "gru"]
 
 
 def tiny(family: str, *, vocab_size: int = 96, context_length: int = 256, seed: int = 0) -> Model:

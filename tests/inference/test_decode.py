@@ -10,7 +10,7 @@ from seodang.inference import decode
 from seodang.inference.decode import Decoding, generate
 from seodang.inference.sampling import Settings
 from seodang.models.cache import KVCache
-from tests.inference.conftest import FAMILY_NAMES, ragged_prompts, tiny
+from tests.inference.conftest import ATTENTIVE, FAMILY_NAMES, ragged_prompts, tiny
 
 GREEDY = Settings(max_new_tokens=200)
 SAMPLED = Settings(max_new_tokens=30, temperature=1.0, top_p=0.95, repetition_penalty=1.1, seed=7)
@@ -29,7 +29,7 @@ def test_cache_does_not_change_the_text(models, family, prompts):
     assert cached == tokens(generate(models[family], prompts, GREEDY, use_cache=False))
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", ATTENTIVE)
 def test_cache_does_not_change_the_logits(models, family):
     model, prompts = models[family], ragged_prompts(4)
     cached = Decoding(model, prompts, Settings(max_new_tokens=40))
@@ -96,7 +96,7 @@ def test_finished_rows_leave_the_batch(models):
     assert decoding.generation(0).finish_reason == "stop" and len(decoding.tokens[0]) == 1
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", ATTENTIVE)
 def test_context_ends_a_text(family):
     model = tiny(family, context_length=24)
     short, long = generate(model, [[1, 2], list(range(20))], Settings(max_new_tokens=100))
