@@ -33,6 +33,8 @@ class Architecture:
     """Its inverse, keys without the architecture in front. Raises UsageError for what GGUF cannot state."""
     paired: frozenset[str] = frozenset()
     """Our modules whose rows llama.cpp turns in neighbouring pairs."""
+    gain: float = 0.0
+    """What the file adds to the weights of norms: 1 where ours are counted from 1 (Gemma)."""
     windowed: bool | None = False
     """Whether files of this family state a window smaller than the context; None: they may."""
 
@@ -53,12 +55,16 @@ class Architecture:
     def incoming(self, name: str, value: Tensor, config: ModelConfig) -> Tensor:
         """The value of our parameter `name` from the file's."""
         heads = self._pairs(name, config)
-        return halves_from_pairs(value, heads) if heads else value
+        return halves_from_pairs(value, heads) if heads else value - self.gain_of(name)
 
     def outgoing(self, name: str, value: Tensor, config: ModelConfig) -> Tensor:
         """Inverse of `incoming`."""
         heads = self._pairs(name, config)
-        return pairs_from_halves(value, heads) if heads else value
+        return pairs_from_halves(value, heads) if heads else value + self.gain_of(name)
+
+    def gain_of(self, name: str) -> float:
+        """What the file adds to our parameter."""
+        return self.gain if name.endswith("norm.weight") else 0.0
 
     def _pairs(self, name: str, config: ModelConfig) -> int:
         """How many heads of neighbouring pairs the file keeps of our parameter; 0 where its rows are as ours."""
@@ -115,6 +121,7 @@ _LLAMA = _SHARED | {
     "mlp.gate": "ffn_gate",
 }
 _NORMED = _LLAMA | {"attention.q_norm": "attn_q_norm", "attention.k_norm": "attn_k_norm"}
+_GEMMA = _LLAMA | {"attention_out_norm": "post_attention_norm", "mlp_out_norm": "post_ffw_norm"}
 _PAIRED = frozenset({"attention.q", "attention.k"})
 
 ARCHITECTURES: tuple[Architecture, ...] = (
@@ -126,6 +133,17 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         settings.gpt2_settings,
     ),
     Architecture("llama", "llama", _LLAMA, settings.llama_config, settings.llama_settings, _PAIRED),
+    Architecture(
+        "llama", "mistral", _LLAMA, settings.mistral_config, settings.mistral_settings, _PAIRED, windowed=True
+    ),
+    Architecture("qwen2", "qwen2", _LLAMA, settings.llama_config, settings.qwen2_settings),
+    Architecture("qwen3", "qwen3", _NORMED, settings.llama_config, settings.qwen3_settings),
+    Architecture(
+        "gemma2", "gemma2", _GEMMA, settings.gemma2_config, settings.gemma2_settings, gain=1.0, windowed=None
+    ),
+    Architecture(
+        "gemma3", "gemma3", _GEMMA | _NORMED, settings.gemma3_config, settings.gemma3_settings, gain=1.0, windowed=None
+    ),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from seodang.checkpoints.layouts.base import cannot_express
 from seodang.errors import DataError
 from seodang.models.config import ModelConfig, RoPE
 
-_LARGEST_GEMMA = {"gemma2": 46, "gemma3": 62}
+_LARGEST = {"gemma2": 46, "gemma3": 62}
 """Layers of the 27B models, whose queries llama.cpp scales otherwise than those of all others."""
 
 
@@ -53,7 +52,7 @@ def llama_settings(config: ModelConfig) -> dict[str, Any]:
 
 
 def window_of(file: Metadata) -> int:
-    """Tokens that local layers see; 0 where every layer sees the whole context."""
+    """Tokens that each token sees; 0 where that is the whole context."""
     window = file.number("attention.sliding_window", default=0)
     return window if 0 < window < file.number("context_length", default=0) else 0
 
@@ -68,9 +67,18 @@ def mistral_settings(config: ModelConfig) -> dict[str, Any]:
     return llama_settings(config) | ({"attention.sliding_window": config.window} if config.local_layers else {})
 
 
-def gemma_local(layer: int, period: int) -> bool:
-    """Whether llama.cpp makes this layer local: all but every `period`-th."""
-    return (layer + 1) % period != 0
+def qwen2_settings(config: ModelConfig) -> dict[str, Any]:
+    """Inverse of `llama_config` for Qwen 2."""
+    if not config.attention_bias:
+        raise cannot_express("GGUF", "no biases on queries, keys and values", "llama.cpp's Qwen 2 has them")
+    return llama_settings(config)
+
+
+def qwen3_settings(config: ModelConfig) -> dict[str, Any]:
+    """Inverse of `llama_config` for Qwen 3."""
+    if config.attention_bias:
+        raise cannot_express("GGUF", "biases on queries, keys and values", "llama.cpp's Qwen 3 has none")
+    return llama_settings(config)
 
 
 def gemma2_config(file: Metadata) -> dict[str, Any]:
@@ -93,26 +101,18 @@ def gemma3_config(file: Metadata) -> dict[str, Any]:
 
 
 def _gemma(file: Metadata, period: int) -> dict[str, Any]:
-    n_layers = file.number("block_count")
-    window = window_of(file)
+    """Every `period`-th layer sees all, the others see the window."""
+    n_layers, window = file.number("block_count"), file.number("attention.sliding_window")
+    d_head = file.number("attention.key_length")
+    share = file.number("embedding_length") // file.number("attention.head_count")
     return {
         **llama_config(file),
         "activation": "gelu_tanh",
         "norm_eps": file.decimal("attention.layer_norm_rms_epsilon", 1e-6),
-        "window": window or None,
-        "local_layers": tuple(layer for layer in range(n_layers) if window and gemma_local(layer, period)),
-        "query_scale": _query_scale(
-            file.architecture,
-            n_layers,
-            file.number("embedding_length") // file.number("attention.head_count"),
-            file.number("attention.key_length"),
-        ),
+        "window": window,
+        "local_layers": tuple(layer for layer in range(n_layers) if (layer + 1) % period),
+        "query_scale": None if n_layers != _LARGEST[file.architecture] or share == d_head else share**-0.5,
     }
-
-
-def _query_scale(architecture: str, n_layers: int, share: int, d_head: int) -> float:
-    """What llama.cpp multiplies a Gemma's queries with."""
-    return 1 / math.sqrt(share if n_layers == _LARGEST_GEMMA[architecture] else d_head)
 
 
 def gemma2_settings(config: ModelConfig) -> dict[str, Any]:
