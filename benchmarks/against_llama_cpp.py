@@ -171,36 +171,33 @@ def _common(first: list[int], second: list[int]) -> int:
 
 
 def random_folder(family: str, folder: Path) -> Path:
-    """A small model of `family`, its weights large and random, norms and biases too, and a tokenizer of its own."""
+    """The small size of `family` with large random weights, norms and biases too, and a tokenizer of its own."""
+    from dataclasses import replace
+
     import torch
 
     from seodang.checkpoints.huggingface import save_folder
     from seodang.data.primer import primer_documents
-    from seodang.models.config import ModelConfig, RoPE
     from seodang.models.families import build_model
+    from seodang.models.sizes import SIZES
     from seodang.text.train import train_tokenizer
 
     texts = (document.text for document in primer_documents(megabytes=0.3))
     tokenizer = train_tokenizer(texts, "bpe", 1024)
-    model = build_model(ModelConfig(**random_settings(family, tokenizer.vocab_size, RoPE)))
+    sizes = SIZES[f"{family}-mini"]
+    window = sizes.window and 16  # so that it is felt in a text of fifty tokens
+    # llama.cpp looks at no window of a Mistral
+    local = {"window": None, "local_layers": ()} if family == "mistral" else {"window": window}
+    config = replace(sizes.with_dropout(0.0), vocab_size=tokenizer.vocab_size, context_length=256, **local)
+    model = build_model(config)
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             scale = 1.0 if name.startswith("embed") else 0.3 if weight.dim() == 1 else 2.0 * weight.shape[1] ** -0.5
-            shift = 1.0 if weight.dim() == 1 and name.endswith("norm.weight") else 0.0
+            shift = 1.0 if name.endswith("norm.weight") and not family.startswith("gemma") else 0.0
             weight.copy_(shift + scale * torch.randn(weight.shape, generator=draw))
     save_folder(folder, model, tokenizer)
     return folder
-
-
-def random_settings(family: str, rows: int, rope: Any) -> dict[str, Any]:
-    """Sizes that differ wherever two can be mistaken for each other."""
-    sizes: dict[str, Any] = {"family": family, "vocab_size": rows, "context_length": 256, "d_model": 192}
-    sizes |= {"n_layers": 3, "n_heads": 6, "d_ff": 320}
-    if family == "gpt2":
-        return sizes
-    sizes |= {"n_kv_heads": 2, "activation": "silu", "attention_bias": False, "mlp_bias": False}
-    return sizes | {"rope": rope(theta=50000.0), "tied": family != "llama"}
 
 
 def main() -> None:

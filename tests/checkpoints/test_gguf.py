@@ -201,7 +201,6 @@ def test_other_architectures_and_parts_are_named(tmp_path: Path) -> None:
         GGUFFile(tmp_path / "m.gguf")
     for key, value, message in (
         ("llama.expert_count", 8, "mixture of experts"),
-        ("llama.attention.sliding_window", 4, "sliding-window"),
         ("llama.attention.key_length", 32, "part of each head"),
     ):
         write_gguf(tmp_path / "m.gguf", tiny("llama"), extra={key: value})

@@ -13,11 +13,12 @@ from gguf import GGMLQuantizationType, GGUFReader
 from gguf.quants import dequantize, quantize
 from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from seodang.checkpoints.gguf import KINDS, GGUFFile, write_gguf
 from seodang.checkpoints.gguf import architectures as tables
-from seodang.checkpoints.gguf.architectures import ARCHITECTURES
+from seodang.checkpoints.gguf.architectures import ARCHITECTURES, architecture_of_family
+from seodang.checkpoints.layouts import layout_of_family
 from seodang.checkpoints.resolve import Loaded, load_model
 from seodang.checkpoints.weights import assemble
 from seodang.errors import DataError, DivergedError, SeodangError, UsageError
@@ -32,6 +33,7 @@ from seodang.text.train import learn_merges, train_tokenizer
 from tests.checkpoints.conftest import logits
 from tests.checkpoints.files import BYTE_TOKENS, GGUF_NAMES, _pairs, tiny
 
+ZERO_DROPOUT = {"embedding_dropout": 0.0, "attention_dropout": 0.0, "residual_dropout": 0.0, "init_std": 0.02}
 FAMILIES = [entry.family for entry in ARCHITECTURES]
 CORPUS = [
     "Once upon a time there was a school in the village, and the children of the village came to the school.",
@@ -84,44 +86,45 @@ def continuations(model: Decoder) -> list[list[int]]:
 # -- weights ------------------------------------------------------------------------------------------------------
 
 
+def rounded(family: str, name: str, value: torch.Tensor, kind: str) -> tuple[str, torch.Tensor]:
+    """The type in which a file of `kind` keeps a parameter, and the value that comes back."""
+    if value.dim() == 1 or name == "positions.weight":  # Gemma's norms have 1 added in the file
+        return "F32", value + 1 - 1 if family.startswith("gemma") else value
+    if kind in ("f32", "f16", "bf16"):
+        number = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}[kind]
+        return kind.upper(), value.to(number).float()
+    block = "Q8_0" if name in ("embed.weight", "head.weight") else kind.upper()
+    blocks = quantize(value.numpy(), GGMLQuantizationType[block])
+    return block, torch.from_numpy(dequantize(blocks, GGMLQuantizationType[block]))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_round_trip(family: str, kind: str, tmp_path: Path) -> None:
     """Exact rounding in floating-point types, the library's own blocks in the others, sizes and settings the same."""
     model = tiny(family)
     loaded = write(tmp_path, model, kind=kind).model
-    assert loaded.config == model.config
-    stored = kinds_in(tmp_path)
-    rounding = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-    names = next(entry for entry in ARCHITECTURES if entry.family == family)
-    for name, value in model.state_dict().items():
-        found = loaded.state_dict()[name]
-        if value.dim() == 1 or name == "positions.weight":
-            assert stored[names.theirs(name)] == "F32" and torch.equal(found, value)
-        elif kind in rounding:
-            assert torch.equal(found, value.to(rounding[kind]).float())
-        else:
-            block = "Q8_0" if name == "embed.weight" else kind.upper()
-            expected = dequantize(quantize(value.numpy(), GGMLQuantizationType[block]), GGMLQuantizationType[block])
-            assert stored[names.theirs(name)] == block
-            assert np.array_equal(found.numpy(), expected)
+    assert loaded.config == replace(model.config, **ZERO_DROPOUT)
+    stored, theirs = kinds_in(tmp_path), architecture_of_family(family).theirs
+    expected = {name: rounded(family, name, value, kind) for name, value in model.state_dict().items()}
+    for name, (type_of, value) in expected.items():
+        assert stored[theirs(name)] == type_of and torch.equal(loaded.state_dict()[name], value)
+    same = assemble(model.config, ((name, value) for name, (_, value) in expected.items()), origin="here")
+    assert torch.equal(logits(loaded), logits(same))
+    assert continuations(loaded) == continuations(same)
     if kind == "f32":
-        assert torch.equal(logits(loaded), logits(model))
-    if kind == "f16":
-        same = assemble(model.config, ((n, v.half().float() if v.dim() > 1 and n != "positions.weight" else v)
-                                       for n, v in model.state_dict().items()), origin="here")  # fmt: skip
-        assert continuations(loaded) == continuations(same)
+        assert (logits(loaded) - logits(model)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "gemma2"])
 def test_an_output_matrix_of_its_own(family: str, tmp_path: Path) -> None:
     model = tiny(family, tied=False)
     loaded = write(tmp_path, model).model
-    assert not loaded.config.tied and torch.equal(logits(loaded), logits(model))
+    assert not loaded.config.tied and (logits(loaded) - logits(model)).abs().max() < 1e-4
     model.head.weight.data.copy_(model.embed.weight.data)  # type: ignore[union-attr]
     loaded = write(tmp_path, model).model
     assert loaded.config.tied and "output.weight" not in kinds_in(tmp_path)
-    assert torch.equal(logits(loaded), logits(model))
+    assert (logits(loaded) - logits(model)).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -141,24 +144,24 @@ def test_names_and_rows_are_llama_cpps(family: str, tmp_path: Path) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "mistral"])
 def test_transformers_reads_the_same_model(family: str, tmp_path: Path) -> None:
+    """Its own table of names and rows fills its own model. (It knows no Mistral; to it that is a LLaMA.)"""
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-    model = tiny(family, **({"rope": RoPE(theta=777.0)} if family == "llama" else {}))
+    model = tiny(family)
     write_gguf(tmp_path / "m.gguf", model, None, "q8_0")
-    path = str(tmp_path / "m.gguf")
-    values = load_gguf_checkpoint(path)["config"]
-    values.pop("model_type")
-    values |= {"vocab_size": 50, "tie_word_embeddings": True}
-    values |= {"n_positions": 24, "n_inner": 96} if family == "gpt2" else {}  # which its table of keys leaves out
-    made: Any = LlamaForCausalLM(LlamaConfig(**values)) if family == "llama" else GPT2LMHeadModel(GPT2Config(**values))
-    tensors = load_gguf_checkpoint(path, return_tensors=True, model_to_load=made)["tensors"]
-    embed = "model.embed_tokens.weight" if family == "llama" else "transformer.wte.weight"
-    made.load_state_dict({key: torch.as_tensor(np.array(value)) for key, value in tensors.items()}
-                         | {"lm_head.weight": torch.as_tensor(np.array(tensors[embed]))})  # fmt: skip
+    layout = layout_of_family(family)
+    settings = AutoConfig.for_model(layout.model_type, **layout.from_config(model.config))
+    made = AutoModelForCausalLM.from_config(settings).eval()
+    found = load_gguf_checkpoint(str(tmp_path / "m.gguf"), return_tensors=True, model_to_load=made)
+    assert found["config"]["model_type"] == layout.model_type
+    tensors = {key: torch.as_tensor(np.array(value)) for key, value in found["tensors"].items()}
+    missing, unexpected = made.load_state_dict(tensors, strict=False)
+    assert not unexpected and missing in ([], ["lm_head.weight"])
+    made.tie_weights()
     with torch.no_grad():
-        expected = made.eval()(torch.arange(12)[None]).logits
+        expected = made(torch.arange(12)[None]).logits
     assert (logits(load_model(tmp_path / "m.gguf").model) - expected).abs().max() < 1e-4
 
 
@@ -358,6 +361,16 @@ def test_too_many_tokens(byte_level: Tokenizer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "what"),
     [
+        (lambda: tiny("mistral", local_layers=(1,)), "local_layers = (1,)"),
+        (lambda: tiny("qwen2", attention_bias=False), "no biases on queries"),
+        (lambda: tiny("qwen3", attention_bias=True), "biases on queries"),
+        (lambda: tiny("qwen2", rope=RoPE(scaling="llama3", factor=8.0, original_context=16)), "rotary bands"),
+        (lambda: tiny("gemma2", tied=False), "an output matrix of its own"),
+        (lambda: tiny("gemma2", logit_softcap=None), "no caps"),
+        (lambda: tiny("gemma2", query_scale=0.5), "query_scale = 0.5"),
+        (lambda: tiny("gemma3", local_layers=(0,)), "local_layers = (0,)"),
+        (lambda: tiny("gemma3", logit_softcap=30.0), "logit_softcap = 30.0"),
+        (lambda: tiny("llama", query_scale=0.5), "query_scale = 0.5"),
         (lambda: tiny("gpt1"), "family 'gpt1'"),
         (lambda: tiny("gpt2", activation="gelu"), "activation 'gelu'"),
         (lambda: tiny("llama", activation="gelu_tanh"), "activation 'gelu_tanh'"),
@@ -415,6 +428,12 @@ def test_blocks_of_tiny_numbers(tmp_path: Path) -> None:
 def test_dropout_is_not_part_of_a_file(tmp_path: Path) -> None:
     model = tiny("gpt2", residual_dropout=0.1, init_std=0.5)
     assert write(tmp_path, model).model.config == replace(model.config, residual_dropout=0.0, init_std=0.02)
+
+
+def test_a_window_as_wide_as_the_context_is_none(tmp_path: Path) -> None:
+    model = tiny("mistral", window=24)
+    loaded = write(tmp_path, model).model
+    assert loaded.config.family == "llama" and torch.equal(logits(loaded), logits(model))
 
 
 def test_without_a_tokenizer(tmp_path: Path) -> None:

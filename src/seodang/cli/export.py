@@ -45,6 +45,8 @@ def main(argv: list[str]) -> int:
         result = export_gguf(config.model, config.out, config.type or "f16", config.name)
     else:
         result = export_folder(config.model, config.out, config.dtype)
+    if result.get("note"):
+        say(f"note: {result['note']}")
     print_result(result, config.json, _lines(result))
     return 0
 

@@ -58,8 +58,10 @@ def window_of(file: Metadata) -> int:
 
 
 def mistral_config(file: Metadata) -> dict[str, Any]:
-    """LLaMA's settings and a window on every layer."""
-    return {**llama_config(file), "window": window_of(file), "local_layers": tuple(range(file.number("block_count")))}
+    """LLaMA's settings, and a window on every layer where the file states one."""
+    window = window_of(file)
+    local = tuple(range(file.number("block_count"))) if window else ()
+    return {**llama_config(file), "window": window or None, "local_layers": local}
 
 
 def mistral_settings(config: ModelConfig) -> dict[str, Any]:
