@@ -9,8 +9,24 @@ from typing import Any
 
 from torch import Tensor
 
-from seodang.checkpoints.gguf import settings
 from seodang.checkpoints.gguf.metadata import Metadata
+from seodang.checkpoints.gguf.settings import (
+    Reads,
+    Writes,
+    gemma2_config,
+    gemma2_settings,
+    gemma3_config,
+    gemma3_settings,
+    gpt2_config,
+    gpt2_settings,
+    llama_config,
+    llama_settings,
+    mistral_config,
+    mistral_settings,
+    qwen2_settings,
+    qwen3_settings,
+    window_of,
+)
 from seodang.checkpoints.rotary import halves_from_pairs, pairs_from_halves
 from seodang.errors import DataError, UsageError
 from seodang.models.config import ModelConfig
@@ -27,9 +43,9 @@ class Architecture:
     family: str
     modules: Mapping[str, str]
     """Our module → theirs; a layer's module is named from within its layer."""
-    to_config: settings.Reads
+    to_config: Reads
     """Settings of a ModelConfig beside those that all architectures state. Raises DataError for what is unsupported."""
-    from_config: settings.Writes
+    from_config: Writes
     """Its inverse, keys without the architecture in front. Raises UsageError for what GGUF cannot state."""
     paired: frozenset[str] = frozenset()
     """Our modules whose rows llama.cpp turns in neighbouring pairs."""
@@ -129,20 +145,20 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "gpt2",
         "gpt2",
         _SHARED | {"positions": "position_embd", "attention.qkv": "attn_qkv"},
-        settings.gpt2_config,
-        settings.gpt2_settings,
+        gpt2_config,
+        gpt2_settings,
     ),
-    Architecture("llama", "llama", _LLAMA, settings.llama_config, settings.llama_settings, _PAIRED),
+    Architecture("llama", "llama", _LLAMA, llama_config, llama_settings, _PAIRED),
     Architecture(
-        "llama", "mistral", _LLAMA, settings.mistral_config, settings.mistral_settings, _PAIRED, windowed=True
+        "llama", "mistral", _LLAMA, mistral_config, mistral_settings, _PAIRED, windowed=True
     ),
-    Architecture("qwen2", "qwen2", _LLAMA, settings.llama_config, settings.qwen2_settings),
-    Architecture("qwen3", "qwen3", _NORMED, settings.llama_config, settings.qwen3_settings),
+    Architecture("qwen2", "qwen2", _LLAMA, llama_config, qwen2_settings),
+    Architecture("qwen3", "qwen3", _NORMED, llama_config, qwen3_settings),
     Architecture(
-        "gemma2", "gemma2", _GEMMA, settings.gemma2_config, settings.gemma2_settings, gain=1.0, windowed=None
+        "gemma2", "gemma2", _GEMMA, gemma2_config, gemma2_settings, gain=1.0, windowed=None
     ),
     Architecture(
-        "gemma3", "gemma3", _GEMMA | _NORMED, settings.gemma3_config, settings.gemma3_settings, gain=1.0, windowed=None
+        "gemma3", "gemma3", _GEMMA | _NORMED, gemma3_config, gemma3_settings, gain=1.0, windowed=None
     ),
 )
 
@@ -151,7 +167,7 @@ def architecture_of_file(file: Metadata) -> Architecture:
     """The entry for an opened file. Raises DataError naming the supported ones."""
     named = [entry for entry in ARCHITECTURES if entry.name == file.architecture]
     for entry in named:
-        if entry.windowed in (None, bool(settings.window_of(file))):
+        if entry.windowed in (None, bool(window_of(file))):
             return entry
     if named:
         raise DataError(f"{file.origin} has sliding-window attention", "not supported", "use another model")
