@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ from transformers import (
 )
 
 from seodang.checkpoints.huggingface import load_folder, save_folder
+from seodang.inference.beam import generate_beam
+from seodang.inference.decode import generate
+from seodang.inference.inputs import pad_right
+from seodang.inference.options import ignored, merge
+from seodang.inference.sampling import Settings
 from seodang.models.encoder_decoder import EncoderDecoder
 
 TOLERANCE = 1e-4
@@ -164,3 +170,85 @@ def test_saved_by_us_loaded_by_transformers(case: str, tmp_path: Path) -> None:
     assert (their_logits(after.eval(), ids, targets) - found).abs().max() < TOLERANCE
     again = load_folder(tmp_path / "ours")[0]
     assert again.config == model.config
+
+
+def _sources() -> tuple[list[list[int]], Tensor, Tensor]:
+    """Four sources as lists, and padded on the right with their mask."""
+    lists = [random_ids(1, length, 10 + length)[0].tolist() for length in (1, 4, 9, 17)]
+    ids, mask = pad_right(lists, "cpu")
+    assert mask is not None
+    return lists, ids, mask
+
+
+def _expected(model: PreTrainedModel, ids: Tensor, mask: Tensor, **options: Any) -> list[list[int]]:
+    """What transformers generates, without the start token and the padding behind an end."""
+    made = model.generate(
+        input_ids=ids, attention_mask=mask.long(), do_sample=False, pad_token_id=1, decoder_start_token_id=2,
+        use_cache=False,  # 5.23's has as many layers as the encoder, which is wrong where the decoder has more
+        **{"forced_eos_token_id": None, "eos_token_id": None, **options},
+    )  # fmt: skip
+    return [row[1:].tolist() for row in made]
+
+
+RULES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"num_beams": 3}, {"num_beams": 3}),
+    ({"num_beams": 4, "length_penalty": 2.0, "early_stopping": True},
+     {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True}),
+    ({"num_beams": 2, "length_penalty": 0.5, "no_repeat_ngram_size": 2, "min_length": 6, "forced_bos_token_id": 4,
+      "forced_eos_token_id": 3, "bad_words_ids": [[6], [7]]},
+     {"num_beams": 2, "length_penalty": 0.5, "no_repeat_ngram_size": 2, "min_new_tokens": 5, "forced_first_id": 4,
+      "forced_last_id": 3, "banned_ids": (6, 7)}),
+    ({"no_repeat_ngram_size": 3, "min_new_tokens": 4, "forced_eos_token_id": 3, "repetition_penalty": 1.3},
+     {"no_repeat_ngram_size": 3, "min_new_tokens": 4, "forced_last_id": 3, "repetition_penalty": 1.3}),
+]  # fmt: skip
+"""Their options, and ours."""
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "untied" not in case])
+def test_generated_tokens(case: str, tmp_path: Path) -> None:
+    """Greedy, beams with a length penalty, and every rule of a generation_config, on sources of unequal length."""
+    model = theirs(case)
+    loaded = ours(model, tmp_path)
+    sources, ids, mask = _sources()
+    unending = generate(loaded, sources, Settings(max_new_tokens=12, start_id=2))
+    assert [made.tokens for made in unending] == _expected(model, ids, mask, max_new_tokens=12)
+    ends = sorted({unending[0].tokens[5], unending[1].tokens[2], 3})  # which these texts come to
+    lengths = set()
+    for options, settings in RULES:
+        expected = _expected(model, ids, mask, max_new_tokens=12, eos_token_id=ends, **options)
+        banned = tuple(id for id in settings.get("banned_ids", ()) if id not in ends)
+        chosen = Settings(max_new_tokens=12, start_id=2, stop_ids=tuple(ends), **{**settings, "banned_ids": banned})
+        if chosen.num_beams > 1:
+            found = [generate_beam(loaded, source, chosen) for source in sources]
+        else:
+            found = generate(loaded, sources, chosen)
+        for mine, row in zip(found, expected, strict=True):
+            assert mine.tokens == row[: len(mine.tokens)]
+            assert set(row[len(mine.tokens) :]) <= {1}  # theirs is padded
+            lengths.add(len(mine.tokens))
+    assert len(lengths) > 1  # some texts ended by themselves
+
+
+def test_settings_of_barts_generation_config(tmp_path: Path) -> None:
+    """What a BART summariser's generation_config.json asks for is what happens, with nothing said by the caller."""
+    model = theirs("bart")
+    asked = {
+        "num_beams": 3, "length_penalty": 2.0, "max_length": 14, "min_length": 8, "no_repeat_ngram_size": 2,
+        "early_stopping": True, "forced_bos_token_id": 0, "forced_eos_token_id": 2, "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+    }  # fmt: skip
+    model.save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "generation_config.json").read_text())
+    (tmp_path / "generation_config.json").write_text(json.dumps(stored | asked | {"diversity_penalty": 0.5}))
+    loaded, _, generation = load_folder(tmp_path)
+    settings = merge({}, generation, frozenset([2]), seq2seq=True)
+    sources, ids, mask = _sources()
+    expected = model.generate(input_ids=ids, attention_mask=mask.long(), do_sample=False, pad_token_id=1, **asked)
+    for source, row in zip(sources, expected, strict=True):
+        found = generate_beam(loaded, source, settings)
+        assert [2, *found.tokens] == row[: len(found.tokens) + 1].tolist()
+        assert found.tokens[0] == 0 and found.tokens[-1] == 2 and 7 <= len(found.tokens) <= 13
+    assert ignored(generation) == ["diversity_penalty = 0.5"]
+    asks = merge({"temperature": 0.7, "max_new_tokens": 5}, generation, frozenset([2]), seq2seq=True)
+    assert (asks.num_beams, asks.max_new_tokens, asks.min_new_tokens) == (1, 5, 7)

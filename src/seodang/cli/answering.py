@@ -34,7 +34,10 @@ class ModelOptions:
         """The model, ready."""
         from seodang.inference.language_model import load
 
-        return load(self.model, device=self.device, dtype=self.dtype)
+        model = load(self.model, device=self.device, dtype=self.dtype)
+        if model.ignored:
+            say(f"note: of the model's generation_config.json this has no effect here: {', '.join(model.ignored)}")
+        return model
 
 
 @dataclass(kw_only=True)

@@ -24,12 +24,16 @@ class GenerateConfig(SamplingOptions):
     """Text to continue; may be given several times."""
     prompt_file: Paths = ()
     """File whose whole text is a prompt; - is standard input."""
-    max_new_tokens: int = 64
-    """Stop after this many tokens."""
-    num_beams: int = 1
-    """Beam search with this many beams; 1 is none."""
-    length_penalty: float = 1.0
-    """Beam search divides log P by length to this power; above 0 favours longer texts."""
+    max_new_tokens: int | None = None
+    """Stop after this many tokens; 64, or what an encoder-decoder's generation_config.json says."""
+    num_beams: int | None = None
+    """Beam search with this many beams; 1 is none, and the default where an encoder-decoder does not say more."""
+    length_penalty: float | None = None
+    """Beam search divides log P by length to this power (1); above 0 favours longer texts."""
+    min_new_tokens: int | None = None
+    """Let the text not end before so many tokens."""
+    no_repeat_ngram_size: int | None = None
+    """Let no so many tokens come twice."""
     batch_size: int = 16
     """Prompts that go through the model together. Never changes a text."""
     json: bool = False
@@ -49,10 +53,12 @@ def main(argv: list[str]) -> int:
         "max_new_tokens": config.max_new_tokens,
         "num_beams": config.num_beams,
         "length_penalty": config.length_penalty,
+        "min_new_tokens": config.min_new_tokens,
+        "no_repeat_ngram_size": config.no_repeat_ngram_size,
     }
     model = config.load()
     start = time.perf_counter()
-    if len(prompts) == 1 and not config.json and config.num_beams == 1:
+    if len(prompts) == 1 and not config.json and model.settings(**options).num_beams == 1:
         results = [_stream(model, prompts[0], options)]
     else:
         results = model.generate(prompts, batch_size=config.batch_size, **options)

@@ -26,6 +26,8 @@ class ScoreConfig(ModelOptions):
     """Text to score; may be given several times."""
     file: Paths = ()
     """File whose whole text is scored; - is standard input."""
+    source: str | None = None
+    """What the texts answer; an encoder-decoder needs it."""
     batch_size: int = 16
     """Texts that go through the model together. Never changes a score."""
     rows: int = 200
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> int:
     texts = gather(config.text, config.file, "text")
     if config.batch_size < 1:
         raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
-    scores = config.load().score(texts, batch_size=config.batch_size)
+    scores = config.load().score(texts, source=config.source, batch_size=config.batch_size)
     if config.json:
         shapes = [as_dict(score) for score in scores]
         print_result(shapes[0] if len(shapes) == 1 else shapes, True, "")

@@ -3,7 +3,7 @@
 Shapes: k beams, V vocabulary. Finished texts are ranked by log P / length^α, `transformers`' reading of the
 length normalisation of Wu et al. 2016, section 7 (who divide by ((5 + length) / 6)^α); length counts the generated
 tokens, the one that ends the text included. The steps, and when to stop, are those of `transformers` with
-early_stopping=False, so the same model gives the same text.
+early_stopping False or True, so the same model gives the same text.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seodang.inference.decode import Generation, advance, check_prompts, prefill
-from seodang.inference.sampling import Settings, penalise_repetition
+from seodang.inference.beginning import begin
+from seodang.inference.constraints import constrain
+from seodang.inference.decode import Generation, advance, prefill
+from seodang.inference.sampling import NEVER, Settings, penalise_repetition
 from seodang.models.base import Model
 
 
@@ -45,17 +47,16 @@ def beam_search(
     A continuation ends at one of `stop_ids`, where `ends(tokens)` says so, or at the length limit.
     Raises DataError and FitError as `generate` does.
     """
-    check_prompts(model, [prompt])
-    settings.check()
+    beginning = begin(model, [prompt], settings.check())
+    prompt, (limit,) = beginning.prompts[0], beginning.limits(settings.max_new_tokens)
     k, alpha, stop_ids = settings.num_beams, settings.length_penalty, frozenset(settings.stop_ids)
-    limit = min(settings.max_new_tokens, model.max_tokens - len(prompt))
     weight = model.output_weight
-    cache = model.new_cache(1, len(prompt) + limit)
-    logits = prefill(model, torch.tensor([list(prompt)], device=weight.device), None, cache)
+    cache = beginning.new_cache(len(prompt) + limit)
+    logits = prefill(model, torch.tensor([prompt], device=weight.device), None, cache)
     running, finished = [Hypothesis([], 0.0)], list[Hypothesis]()
     wanted = max(2, 1 + len(stop_ids)) * k  # enough that k remain when the best ones all end
     for length in range(1, limit + 1):
-        candidates, parents = _expand(logits[:, :vocabulary].float(), running, prompt, settings, wanted)
+        candidates, parents = _expand(logits[:, :vocabulary].float(), running, prompt, settings, wanted, limit)
         for candidate in candidates:
             candidate.stopped = candidate.tokens[-1] in stop_ids or ends(candidate.tokens)
         over = [candidate.stopped or length == limit for candidate in candidates]
@@ -69,8 +70,8 @@ def beam_search(
         if not going:
             break
         running = [candidates[place] for place in going]
-        hopeless = len(finished) == k and running[0].score / length**alpha <= finished[-1].score
-        if hopeless:
+        full = len(finished) == k
+        if full and (settings.early_stopping or running[0].score / length**alpha <= finished[-1].score):
             break
         cache.select(torch.tensor([parents[place] for place in going], device=weight.device))
         newest = torch.tensor([[hypothesis.tokens[-1]] for hypothesis in running], device=weight.device)
@@ -79,7 +80,7 @@ def beam_search(
 
 
 def _expand(
-    logits: Tensor, running: list[Hypothesis], prompt: Sequence[int], settings: Settings, wanted: int
+    logits: Tensor, running: list[Hypothesis], prompt: Sequence[int], settings: Settings, wanted: int, limit: int
 ) -> tuple[list[Hypothesis], list[int]]:
     """The best one-token extensions of the running beams, best first, and the beam that each grew from."""
     log_p = logits.log_softmax(-1)
@@ -88,8 +89,13 @@ def _expand(
         for beam, hypothesis in enumerate(running):
             seen[beam, [*prompt, *hypothesis.tokens]] = True
         log_p = penalise_repetition(log_p, seen, settings.repetition_penalty)
+    texts = [[*prompt, *hypothesis.tokens] for hypothesis in running]
+    log_p = constrain(log_p, texts, [len(hypothesis.tokens) for hypothesis in running], [limit] * len(texts), settings)
     totals = log_p + torch.tensor([[hypothesis.score] for hypothesis in running], device=log_p.device)
     best, places = totals.flatten().topk(min(wanted, totals.numel()))
+    possible = best > NEVER
+    if possible.any():  # unless every token is forbidden
+        best, places = best[possible], places[possible]
     n_ids = log_p.shape[-1]
     parents = [place // n_ids for place in places.tolist()]
     candidates = [

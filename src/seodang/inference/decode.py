@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from seodang.errors import DataError, FitError
+from seodang.inference.beginning import begin
+from seodang.inference.constraints import constrain
 from seodang.inference.sampling import Settings, choose, row_generator
 from seodang.models.base import Model
 from seodang.models.cache import Cache
+from seodang.models.encoder_decoder import EncoderDecoder, Memory
 
 
 @dataclass
@@ -45,12 +47,15 @@ def pad_left(prompts: Sequence[Sequence[int]], device: torch.device | str) -> tu
     return ids, torch.arange(longest, device=device) >= longest - lengths[:, None]
 
 
-def prefill(model: Model, ids: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+def prefill(
+    model: Model, ids: Tensor, mask: Tensor | None, cache: Cache | None, memory: Memory | None = None
+) -> Tensor:
     """Scores of the next token (B, V) after the prompts `ids` (B, T), in one pass; fills `cache`.
 
-    The projection onto the vocabulary is made for the last column alone.
+    The projection onto the vocabulary is made for the last column alone. memory: the sources of an encoder-decoder.
     """
-    hidden = model(ids, mask=mask, cache=cache)
+    told = {"memory": memory} if isinstance(model, EncoderDecoder) else {}
+    hidden = model(ids, mask=mask, cache=cache, **told)
     if cache is not None:
         cache.advance(ids.shape[1])
     return model.logits(hidden[:, -1])
@@ -69,37 +74,16 @@ def advance(model: Model, tokens: Tensor, positions: Tensor | None, mask: Tensor
     return model.logits(hidden[:, -1])
 
 
-def check_prompts(model: Model, prompts: Sequence[Sequence[int]]) -> None:
-    """Raise DataError for a prompt that is empty or has foreign ids, FitError for one that fills the context."""
-    room, n_ids = model.max_tokens, model.config.vocab_size
-    for row, prompt in enumerate(prompts, start=1):
-        if not prompt:
-            raise DataError(
-                f"prompt {row} is empty", "the model needs at least one token to continue", "give it some text"
-            )
-        if min(prompt) < 0 or max(prompt) >= n_ids:
-            raise DataError(
-                f"prompt {row} has token {max(prompt)}",
-                f"the model knows {n_ids} tokens: this tokenizer belongs to another model",
-                "use the tokenizer in the model's own folder",
-            )
-        if len(prompt) >= room:
-            raise FitError(
-                f"prompt {row} has {len(prompt)} tokens",
-                f"the model's context holds {room}, which leaves no room for an answer",
-                "shorten the prompt, or use a model with a longer context",
-            )
-
-
 class Decoding:
     """Some prompts being continued side by side. Each `step` gives every unfinished row one token.
 
-    model: any causal model in eval mode. prompts: lists of ids. streams: the number of each row's random stream
-    (its place in the list by default), so that a prompt keeps its continuation in whatever batch it travels.
-    vocabulary: ids from there on are rows that pad the embedding and are never chosen. use_cache=False computes
-    everything anew at each step: slow, and the reference for the cached way. after: an earlier decoding of one
-    prompt, whose cache is taken over as far as this one prompt begins alike (the next turn of a conversation); it
-    cannot go on itself. capacity: tokens of cache to reserve, so that a later decoding can take it over.
+    model: in eval mode; a causal one goes on with the prompts, an encoder-decoder answers them. prompts: lists of ids.
+    streams: the number of each row's random stream (its place in the list by default), so that a prompt keeps its
+    continuation in whatever batch it travels. vocabulary: ids from there on are rows that pad the embedding and are
+    never chosen. use_cache=False computes everything anew at each step: slow, and the reference for the cached way.
+    after: an earlier decoding of one prompt, whose cache is taken over as far as this one prompt begins alike (the next
+    turn of a conversation; never an encoder-decoder's); it cannot go on itself. capacity: tokens of cache to reserve,
+    so that a later decoding can take it over.
     """
 
     @torch.inference_mode()
@@ -115,15 +99,15 @@ class Decoding:
         capacity: int = 0,
         after: Decoding | None = None,
     ) -> None:
-        check_prompts(model, prompts)
         self.model, self.settings, self.vocabulary = model, settings.check(), vocabulary
         self.stop_ids = frozenset(settings.stop_ids)
-        weight = model.output_weight
-        limits = [min(settings.max_new_tokens, model.max_tokens - len(prompt)) for prompt in prompts]
+        self.prompt_tokens = [len(prompt) for prompt in prompts]
+        beginning = begin(model, prompts, settings)
+        self._memory, self._prompts = beginning.memory, (prompts := beginning.prompts)
+        weight, limits = model.output_weight, beginning.limits(settings.max_new_tokens)
         self.tokens: list[list[int]] = [[] for _ in prompts]
         self.finish_reasons: list[str | None] = [None for _ in prompts]
         self.seconds = [0.0 for _ in prompts]
-        self.prompt_tokens = [len(prompt) for prompt in prompts]
         self._limits, self._slots, self._start = limits, list(range(len(prompts))), time.perf_counter()
         self._generators = [row_generator(settings.seed, n) for n in (streams or range(len(prompts)))]
         self._ids, mask = pad_left(prompts, weight.device)
@@ -141,7 +125,7 @@ class Decoding:
                 self._seen[slot, list(prompt)] = True
         self._cache = None if after is None else self._take_cache(after, prompts, needed)
         if use_cache and self._cache is None:
-            self._cache = model.new_cache(len(prompts), max(needed, capacity))
+            self._cache = beginning.new_cache(max(needed, capacity))
         self._next: Tensor | None = None  # (B, 1), the newest tokens, not yet fed
 
     @property
@@ -152,7 +136,7 @@ class Decoding:
     @torch.inference_mode()
     def step(self) -> list[tuple[int, int]]:
         """One token for each unfinished row, as (row, token). The token that ends a row is among them."""
-        logits = self._logits()[:, : self.vocabulary].float()
+        logits = self._constrained(self._logits()[:, : self.vocabulary].float())
         seen = None if self._seen is None else self._seen[:, : self.vocabulary]
         chosen = choose(logits, self.settings, self._generators, seen)
         self._next = chosen[:, None]
@@ -173,6 +157,12 @@ class Decoding:
         self._drop_finished()
         return events
 
+    def _constrained(self, logits: Tensor) -> Tensor:
+        """Scores (B, V) in which only what the settings allow is left."""
+        texts = [[*self._prompts[row], *self.tokens[row]] for row in self._slots] if self.settings.has_rules else []
+        n_new, limits = ([of[row] for row in self._slots] for of in ([*map(len, self.tokens)], self._limits))
+        return constrain(logits, texts, n_new, limits, self.settings)
+
     def stop(self, row: int, reason: str = "stop") -> None:
         """End a row: its text is complete. The first reason stays."""
         if self.finish_reasons[row] is None or reason == "stop":
@@ -187,6 +177,8 @@ class Decoding:
     def _take_cache(self, after: Decoding, prompts: Sequence[Sequence[int]], needed: int) -> Cache | None:
         """The cache of `after`, cut back to what it shares with the prompt; None when it cannot serve."""
         cache, after._cache = after._cache, None
+        if self._memory is not None:  # another source
+            return None
         if cache is None or cache.capacity < needed or cache.batch != 1 or len(prompts) != 1:
             return None
         # at least one token has to be fed, for its scores
@@ -204,7 +196,7 @@ class Decoding:
             return prefill(self.model, self._ids[:, self._cache.length :], None, self._cache)
         if self._next is None or self._cache is None:
             mask = None if self._mask is None else self._mask[:, : self._ids.shape[1]]
-            return prefill(self.model, self._ids, mask, self._cache)
+            return prefill(self.model, self._ids, mask, self._cache, self._memory)
         mask = None if self._mask is None else self._mask[:, : self._cache.length + 1]
         logits = advance(self.model, self._next, self._positions, mask, self._cache)
         if self._positions is not None:
@@ -229,6 +221,8 @@ class Decoding:
         )
         if self._cache is not None:
             self._cache.select(keep)
+        elif self._memory is not None:
+            self._memory = self._memory.select(keep)
 
 
 def generate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -20,55 +20,26 @@ from seodang.inference.dialogue import Message
 from seodang.inference.fill import Guess, refuse_masked
 from seodang.inference.fill import fill as fill_blanks
 from seodang.inference.inputs import id_rows
-from seodang.inference.options import Options, merge
+from seodang.inference.options import Options, ignored, merge
 from seodang.inference.sampling import Settings
 from seodang.inference.scoring import Score
-from seodang.inference.streaming import TextStream
+from seodang.inference.streaming import Stream, TextStream
 from seodang.inference.suggest import Suggestion
 from seodang.inference.suggest import suggest as search_suggestions
 from seodang.models.base import Model
 from seodang.models.encoder import Encoder
+from seodang.models.encoder_decoder import EncoderDecoder
 from seodang.text.tokenizer import Tokenizer
 from seodang.training.machine import choose_device
 
 Texts = list[str] | tuple[str, ...]
 
 
-class Stream(Iterator[str]):
-    """Pieces of text as they come. Afterwards, or after `close()`, `generation` holds the whole."""
-
-    def __init__(self, decoding: Decoding, text: TextStream) -> None:
-        self.decoding, self._text, self._shown, self._closed = decoding, text, list[str](), False
-
-    def __next__(self) -> str:
-        while not self._closed:
-            if self.decoding.done:
-                self._closed = True
-                piece = self._text.finish()
-            else:
-                (_, token), *_ = self.decoding.step()
-                piece = "" if token in self.decoding.stop_ids else self._text.push(token)
-                if self._text.stopped:
-                    self.decoding.stop(0)
-            if piece:
-                self._shown.append(piece)
-                return piece
-        raise StopIteration
-
-    def close(self) -> None:
-        """Stop here, as somebody asked: no more pieces come."""
-        if not self._closed:
-            self.decoding.stop(0)
-        self._closed = True
-
-    @property
-    def generation(self) -> Generation:
-        """What has been generated so far."""
-        return self.decoding.generation(0, "".join(self._shown))
-
-
 class LanguageModel:
-    """A decoder, its tokenizer, and its generation_config; made by `load`."""
+    """A model, its tokenizer, and its generation_config; made by `load`.
+
+    A decoder goes on with its prompts; to an encoder-decoder they are sources, which it answers.
+    """
 
     def __init__(
         self,
@@ -102,8 +73,13 @@ class LanguageModel:
 
     @property
     def context_length(self) -> int:
-        """Tokens of prompt and answer together."""
-        return self.model.max_tokens
+        """Tokens of prompt and answer together; of an encoder-decoder, those of the source."""
+        return self.model.max_source_tokens if isinstance(self.model, EncoderDecoder) else self.model.max_tokens
+
+    @property
+    def ignored(self) -> list[str]:
+        """Entries of the model's generation_config that would change a text elsewhere and do not here."""
+        return ignored(self.generation_config)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -123,10 +99,13 @@ class LanguageModel:
         return tokenizer.bos_id if tokenizer.add_bos else next((token for token in order if token is not None), None)
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """The ids of a prompt: with bos in front if the tokenizer adds one, never with two.
+        """The ids of a prompt: with bos in front if the tokenizer adds one, never with two; of an encoder-decoder's
+        source, with all that its tokenizer puts around a text.
 
         An empty prompt is the beginning of a text (see `start_id`). Raises DataError when there is no such token.
         """
+        if isinstance(self.model, EncoderDecoder):
+            return self.tokenizer.encode_pair(prompt)[0]
         ids = self.tokenizer.encode(prompt)
         if ids and not self.tokenizer.add_bos:
             return ids
@@ -141,7 +120,11 @@ class LanguageModel:
         """The settings that `options` amount to for this model. Raises UsageError for unknown or wrong ones, and for a
         masked model, which goes on with no text."""
         refuse_masked(self.model)
-        return merge(options, self.generation_config, self.end_ids)
+        return merge(options, self.generation_config, self.end_ids, seq2seq=self.model.kind == "seq2seq")
+
+    def _text_stream(self, prompt: Sequence[int], stop: tuple[str, ...]) -> TextStream:
+        """The text of what is generated: behind the prompt, or, of an encoder-decoder, from its own beginning."""
+        return TextStream(self.tokenizer, stop=stop, prompt=() if self.model.kind == "seq2seq" else prompt)
 
     @overload
     def generate(self, prompt: str, *, batch_size: int = 16, **options: Unpack[Options]) -> Generation: ...
@@ -180,7 +163,7 @@ class LanguageModel:
         self, prompts: Sequence[Sequence[int]], settings: Settings, rows: Sequence[int]
     ) -> list[Generation]:
         decoding = Decoding(self.model, prompts, settings, streams=rows, vocabulary=self.tokenizer.vocab_size)
-        texts = [TextStream(self.tokenizer, stop=settings.stop, prompt=prompt) for prompt in prompts]
+        texts = [self._text_stream(prompt, settings.stop) for prompt in prompts]
         pieces: list[list[str]] = [[] for _ in prompts]
         while not decoding.done:
             for row, token in decoding.step():
@@ -194,7 +177,7 @@ class LanguageModel:
 
     def _generate_beam(self, prompts: Sequence[Sequence[int]], settings: Settings) -> list[Generation]:
         def text_of(prompt: Sequence[int], tokens: Sequence[int]) -> tuple[str, bool]:
-            stream = TextStream(self.tokenizer, stop=settings.stop, prompt=prompt)
+            stream = self._text_stream(prompt, settings.stop)
             shown = [stream.push(token) for token in tokens if token not in settings.stop_ids]
             return "".join(shown) + stream.finish(), stream.stopped
 
@@ -222,7 +205,7 @@ class LanguageModel:
                 "beam search knows its text only at the end",
                 "generate without streaming, or with one beam",
             )
-        text = TextStream(self.tokenizer, stop=settings.stop, prompt=prompt)
+        text = self._text_stream(prompt, settings.stop)
         decoding = Decoding(
             self.model,
             [prompt],
@@ -268,18 +251,33 @@ class LanguageModel:
         return kept, forgotten
 
     @overload
-    def score(self, text: str, *, batch_size: int = 16) -> Score: ...
+    def score(self, text: str, *, source: str | None = None, batch_size: int = 16) -> Score: ...
     @overload
-    def score(self, text: Texts, *, batch_size: int = 16) -> list[Score]: ...
-    def score(self, text: str | Texts, *, batch_size: int = 16) -> Score | list[Score]:
+    def score(self, text: Texts, *, source: str | Texts | None = None, batch_size: int = 16) -> list[Score]: ...
+    def score(
+        self, text: str | Texts, *, source: str | Texts | None = None, batch_size: int = 16
+    ) -> Score | list[Score]:
         """log P of each token of a text, or of each of several texts, given those before it.
 
         Every token of the text is counted. The first one is predicted from `start_id`, which itself is not
         counted; when the tokenizer has no such token, the first one has no logprob and is not counted, nor are
-        its bytes. A text longer than the context is read in windows (see `scoring.windows`). Raises DataError
-        for an empty text.
+        its bytes. A text longer than the context is read in windows (see `scoring.windows`).
+
+        An encoder-decoder needs the `source` that the text answers, one for all or one for each; the special tokens
+        that its tokenizer puts around the text are counted as well. Raises DataError for an empty text, UsageError
+        where a source is missing or is one too many.
         """
         texts = [text] if isinstance(text, str) else list(text)
+        if (self.model.kind == "seq2seq") != (source is not None):
+            raise UsageError(
+                "a source for a decoder" if source is not None else "a text without a source",
+                "only an encoder-decoder has one, and it gives a text no probability without it",
+                "leave the source away" if source is not None else "say what the text answers: source=…, --source …",
+            )
+        if source is not None:
+            sources = [source] * len(texts) if isinstance(source, str) else list(source)
+            scores = self._score_answers(sources, texts, batch_size)
+            return scores[0] if isinstance(text, str) else scores
         start = [] if self.start_id is None else [self.start_id]
         ids = self.tokenizer.encode_batch(texts)
         for row, tokens in enumerate(ids, start=1):
@@ -288,6 +286,15 @@ class LanguageModel:
         found = scoring.token_logprobs(self.model, [start + tokens for tokens in ids], batch_size=batch_size)
         scores = [self._score(*row, first_counts=bool(start)) for row in zip(texts, ids, found, strict=True)]
         return scores[0] if isinstance(text, str) else scores
+
+    def _score_answers(self, sources: list[str], texts: list[str], batch_size: int) -> list[Score]:
+        if len(sources) != len(texts):
+            raise UsageError(f"{len(sources)} sources for {len(texts)} texts", "each text answers one", "give as many")
+        settings = merge({}, self.generation_config, self.end_ids, seq2seq=True)
+        encoded = [self.tokenizer.encode_pair(text)[0] for text in texts]
+        prompts = [self.prompt_ids(text) for text in sources]
+        found = scoring.answer_logprobs(self.model, prompts, encoded, settings, batch_size=batch_size)
+        return [self._score(*row, first_counts=True) for row in zip(texts, encoded, found, strict=True)]
 
     def _score(self, text: str, ids: list[int], logprobs: list[float], *, first_counts: bool) -> Score:
         n_bytes = len(text.encode("utf-8"))
@@ -307,8 +314,9 @@ class LanguageModel:
         refuse_masked(self.model)
         ids = self.prompt_ids(prompt)
         return search_suggestions(
-            self.model, self.tokenizer, ids, n, ends=self.end_ids, words=words, max_new_tokens=max_new_tokens
-        )
+            self.model, self.tokenizer, ids, n, ends=self.end_ids, words=words, max_new_tokens=max_new_tokens,
+            start_id=self.settings().start_id,
+        )  # fmt: skip
 
     def fill(self, text: str, n: int = 5) -> list[list[Guess]]:
         """For each [MASK] of `text` the `n` most probable tokens; see `inference.fill`. Only masked models do that."""
@@ -354,16 +362,25 @@ class LanguageModel:
 
         ids: a tensor (B, T) or (T,), a list of ids, or lists of unequal length, which are padded on the right;
         what is computed behind the end of a row means nothing. mask (B, T): True for real tokens, for rows padded
-        by the caller. dtype: of the result, the model's own by default. decoder_ids belong to encoder-decoder
-        models. Raises UsageError for decoder_ids, FitError when T exceeds the context.
+        by the caller. dtype: of the result, the model's own by default. decoder_ids (B, U) belong to
+        encoder-decoders, whose source is `ids` and whose result is (B, U, V). Raises UsageError for decoder_ids that a
+        model does not have or lacks, FitError when T exceeds the context.
         """
-        if decoder_ids is not None:
-            raise UsageError("decoder_ids for a decoder", "only encoder-decoder models have two inputs", "pass ids")
+        if (decoder_ids is not None) != (self.model.kind == "seq2seq"):
+            raise UsageError(
+                "no decoder_ids" if decoder_ids is None else "decoder_ids for a model without an encoder",
+                "encoder-decoder models, and only these, have two inputs",
+                "pass logits(ids, decoder_ids)" if decoder_ids is None else "pass ids",
+            )
         rows, real = id_rows(ids, self.model.config.vocab_size, self.device)
         self._check_length(rows.shape[1])
         if mask is not None:
             mask = torch.as_tensor(mask, device=self.device).bool().view(rows.shape)
-        if isinstance(self.model, Encoder):
+        if isinstance(self.model, EncoderDecoder) and decoder_ids is not None:
+            targets, _ = id_rows(decoder_ids, self.model.config.vocab_size, self.device)
+            hidden = self.model(targets, memory=self.model.encode(rows, mask=real if mask is None else mask))
+            scores = self.model.logits(hidden)
+        elif isinstance(self.model, Encoder):
             predictor = self.model.predictor
             scores = predictor.logits(predictor(rows, mask=real if mask is None else mask))
         else:

@@ -33,6 +33,26 @@ class Settings:
     stop_ids: tuple[int, ...] = ()
     num_beams: int = 1
     length_penalty: float = 1.0
+    early_stopping: bool = False
+    """Beam search ends as soon as it has num_beams whole texts, and does not look for better ones."""
+    min_new_tokens: int = 0
+    """Before so many tokens, none of `stop_ids` is chosen."""
+    no_repeat_ngram_size: int = 0
+    """No so many tokens come twice in what the decoder reads; 0 allows all."""
+    banned_ids: tuple[int, ...] = ()
+    """Tokens that are never chosen."""
+    start_id: int | None = None
+    """What an encoder-decoder's texts begin with; None is the model's own."""
+    forced_first_id: int | None = None
+    """The first token, whatever the model says (BART's <s>)."""
+    forced_last_id: int | None = None
+    """The last token of a text that reaches the length limit."""
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether anything of `inference.constraints` applies."""
+        forced = self.forced_first_id is not None or self.forced_last_id is not None
+        return forced or bool(self.min_new_tokens or self.no_repeat_ngram_size or self.banned_ids)
 
     def check(self) -> Settings:
         """Return self, or raise UsageError naming the first setting that is out of range."""
@@ -47,6 +67,8 @@ class Settings:
             *(rule for rule in optional if rule[1] is not None),
             ("repetition_penalty", self.repetition_penalty, lambda v: 0 < v < float("inf"), "above 0 (1 is none)"),
             ("num_beams", self.num_beams, lambda v: v >= 1, "1 or more"),
+            ("min_new_tokens", self.min_new_tokens, lambda v: v >= 0, "0 or more"),
+            ("no_repeat_ngram_size", self.no_repeat_ngram_size, lambda v: v >= 0, "0 (allow all) or more"),
         ]
         for name, value, right, wanted in rules:
             if not right(value):

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seodang.errors import UsageError
+from seodang.inference.beginning import begin
+from seodang.inference.sampling import Settings
 from seodang.models.base import Model
 
 _POSITIONS = 512
@@ -120,6 +122,32 @@ def _batch(model: Model, pieces: list[_Window]) -> list[list[float]]:
     targets = torch.tensor([token for piece in pieces for token in piece.ids[-piece.n_counted :]], device=device)
     values = iter(logprobs_of(model, torch.cat(states), targets).tolist())
     return [[next(values) for _ in range(piece.n_counted)] for piece in pieces]
+
+
+@torch.inference_mode()
+def answer_logprobs(
+    model: Model,
+    sources: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    settings: Settings,
+    *,
+    batch_size: int = 16,
+) -> list[list[float]]:
+    """log P(y_i | y_1 … y_{i-1}, source) for every id of each answer by an encoder-decoder, natural, in float32.
+
+    Raises FitError for an answer that is longer than the decoder reads.
+    """
+    found: dict[int, list[float]] = {}
+    by_length = sorted(range(len(answers)), key=lambda row: -len(answers[row]))
+    for first in range(0, len(by_length), batch_size):
+        rows = by_length[first : first + batch_size]
+        beginning = begin(model, [sources[row] for row in rows], settings)
+        read = [[*start, *answers[row][:-1]] for start, row in zip(beginning.prompts, rows, strict=True)]
+        hidden = model(pad_right(read, model.output_weight.device), memory=beginning.memory)
+        for states, row in zip(hidden, rows, strict=True):
+            targets = torch.tensor(answers[row], device=hidden.device)
+            found[row] = logprobs_of(model, states[: len(targets)], targets).tolist()
+    return [found[row] for row in range(len(answers))]
 
 
 def logprobs_of(model: Model, states: Tensor, targets: Tensor) -> Tensor:

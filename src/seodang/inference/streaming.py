@@ -7,9 +7,10 @@ bytes wait here until the rest has come. Text that may turn into a stop string w
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from seodang.inference.decode import Decoding, Generation
 from seodang.text.tokenizer import Tokenizer
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -120,3 +121,36 @@ def overlap(text: str, stop: str) -> int:
         if text.endswith(stop[:length]):
             return length
     return 0
+
+
+class Stream(Iterator[str]):
+    """Pieces of text as they come. Afterwards, or after `close()`, `generation` holds the whole."""
+
+    def __init__(self, decoding: Decoding, text: TextStream) -> None:
+        self.decoding, self._text, self._shown, self._closed = decoding, text, list[str](), False
+
+    def __next__(self) -> str:
+        while not self._closed:
+            if self.decoding.done:
+                self._closed = True
+                piece = self._text.finish()
+            else:
+                (_, token), *_ = self.decoding.step()
+                piece = "" if token in self.decoding.stop_ids else self._text.push(token)
+                if self._text.stopped:
+                    self.decoding.stop(0)
+            if piece:
+                self._shown.append(piece)
+                return piece
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop here, as somebody asked: no more pieces come."""
+        if not self._closed:
+            self.decoding.stop(0)
+        self._closed = True
+
+    @property
+    def generation(self) -> Generation:
+        """What has been generated so far."""
+        return self.decoding.generation(0, "".join(self._shown))

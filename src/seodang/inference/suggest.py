@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from seodang.errors import UsageError
-from seodang.inference.decode import check_prompts, prefill
+from seodang.inference.beginning import begin
+from seodang.inference.decode import prefill
+from seodang.inference.sampling import Settings
 from seodang.inference.scoring import pad_right
 from seodang.inference.streaming import BROKEN
 from seodang.models.base import Model
@@ -74,13 +76,19 @@ class Suggester:
 
     @torch.inference_mode()
     def __init__(
-        self, model: Model, tokenizer: Tokenizer, prompt: Sequence[int], ends: frozenset[int], max_new_tokens: int
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        prompt: Sequence[int],
+        ends: frozenset[int],
+        max_new_tokens: int,
+        start_id: int | None = None,
     ) -> None:
-        check_prompts(model, [prompt])
-        self.model, self.tokenizer, self.prompt = model, tokenizer, list(prompt)
+        beginning = begin(model, [prompt], Settings(start_id=start_id))
+        self.model, self.tokenizer, self.prompt = model, tokenizer, beginning.prompts[0]
         self.hidden = ends | tokenizer.special_ids  # never shown; a text that goes on with one is over
-        self.limit = min(max_new_tokens, model.max_tokens - len(prompt))
-        self.cache = model.new_cache(1, len(prompt) + self.limit)
+        (self.limit,) = beginning.limits(max_new_tokens)
+        self.cache = beginning.new_cache(len(self.prompt) + self.limit)
         self.ids = torch.tensor([self.prompt], device=model.output_weight.device)
         self.first = prefill(model, self.ids, None, self.cache).float().log_softmax(-1)
         self.tail = self.prompt[-_TAIL:]
@@ -176,8 +184,10 @@ def suggest(
     ends: frozenset[int] = frozenset(),
     words: int = 1,
     max_new_tokens: int = 8,
+    start_id: int | None = None,
 ) -> list[Suggestion]:
-    """The `n` most probable continuations of `prompt` (ids), each `words` words long at most `max_new_tokens`.
+    """The `n` most probable continuations of `prompt` (ids), or beginnings of an encoder-decoder's answer to it, each
+    `words` words long at most `max_new_tokens`. start_id: what the answer begins with, the model's own by default.
 
     A continuation that reaches `max_new_tokens` is shown as it is. Special tokens and `ends` are never part of
     one. Fewer than `n` come back only when there are no more. Raises UsageError for numbers below 1, DataError
@@ -186,4 +196,4 @@ def suggest(
     for name, value in (("n", n), ("words", words), ("max_new_tokens", max_new_tokens)):
         if value < 1:
             raise UsageError(f"{name} = {value}", "it must be 1 or more", f"set {name} to 1 or more")
-    return Suggester(model, tokenizer, prompt, ends, max_new_tokens).search(n, words)
+    return Suggester(model, tokenizer, prompt, ends, max_new_tokens, start_id).search(n, words)
