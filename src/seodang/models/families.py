@@ -23,6 +23,7 @@ from seodang.models.llama import Llama
 from seodang.models.mistral import Mistral
 from seodang.models.qwen import Qwen2, Qwen3
 from seodang.models.recurrent import GRU, LSTM, RNN
+from seodang.models.seq2seq import Bahdanau, Luong, Seq2Seq
 from seodang.models.t5 import T5, T5v11
 from seodang.models.textgenrnn import TextGenRNN
 from seodang.models.transformer import Transformer
@@ -50,6 +51,9 @@ FAMILIES: dict[str, type[Model]] = {
     "lstm": LSTM,
     "gru": GRU,
     "textgenrnn": TextGenRNN,
+    "seq2seq": Seq2Seq,
+    "seq2seq-bahdanau": Bahdanau,
+    "seq2seq-luong": Luong,
 }
 
 

@@ -15,7 +15,7 @@ P numbers a cell remembers (h; of an LSTM h and c), N real tokens of a batch, R 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -56,9 +56,13 @@ class StateCache:
     def truncate(self, length: int) -> int:
         """Forget what was read behind `length` tokens: everything, as no state goes back. Returns what is left."""
         if length < self.length:
-            self.state, self.length = torch.zeros_like(self.state), 0
+            self.state, self.length = self.empty(), 0
         self._next = self.state
         return self.length
+
+    def empty(self) -> Tensor:
+        """The state before any token."""
+        return torch.zeros_like(self.state)
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows in this order."""
@@ -182,30 +186,10 @@ class Recurrent(Model):
         x = self.dropout(self.embed(ids))
         state = self.zero_state(len(ids)) if cache is None else cache.state
         runs = Runs.of(documents, None if mask is None else mask[:, -ids.shape[1] :])
-        if runs is None:
-            hidden, state = self.through(x, state)
-        else:
-            packed, ends = self.through(runs.pack(x), runs.begin(state), runs.pieces)
-            hidden, state = runs.unpack(packed, *ids.shape), runs.end(state, ends)
+        hidden, state = read(self.layers, x, state, runs, self.between, self.run_block)
         if cache is not None:
             cache.write(state)
         return hidden
-
-    def through(
-        self, x: Tensor, state: Tensor, pieces: list[tuple[int, Tensor]] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """x through all layers from `state` (L, P, B, H) → what the last one gives, and the new state.
-
-        x is (B, T, E), or with the `pieces` of runs their tokens (N, E), and B the number of runs.
-        """
-        ends = []
-        for layer, begin in zip(self.layers, state, strict=True):
-            assert isinstance(layer, nn.RNNBase)
-            inputs = (layer, x, begin, pieces)
-            x, end = over_pieces(*inputs) if self.run_block is None else self.run_block(over_pieces, *inputs)
-            x = self.between(x)
-            ends.append(end)
-        return x, torch.stack(ends)
 
     def zero_state(self, batch: int) -> Tensor:
         """The state (L, P, B, H) before any token."""
@@ -256,11 +240,36 @@ def init_recurrent(
         nn.init.uniform_(parameter, -1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
 
 
+def read(
+    layers: Iterable[nn.Module],
+    x: Tensor,
+    state: Tensor,
+    runs: Runs | None = None,
+    between: Callable[[Tensor], Tensor] | None = None,
+    run_block: Callable[..., Any] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """x (B, T, E) through all layers from `state` (L, P, B, H) → what the last one gives (B, T, H), and the new state.
+
+    between: what is done to a layer's output. run_block: see training/activations.py.
+    """
+    y, begins, ends = x, state, []
+    if runs is not None:
+        y, begins = runs.pack(x), runs.begin(state)
+    for layer, begin in zip(layers, begins, strict=True):
+        inputs = (layer, y, begin, None if runs is None else runs.pieces)
+        y, end = over_pieces(*inputs) if run_block is None else run_block(over_pieces, *inputs)
+        y = y if between is None else between(y)
+        ends.append(end)
+    new = torch.stack(ends)
+    return (y, new) if runs is None else (runs.unpack(y, *x.shape[:2]), runs.end(state, new))
+
+
 def over_pieces(
-    layer: nn.RNNBase, x: Tensor, state: Tensor, pieces: list[tuple[int, Tensor]] | None = None
+    layer: nn.Module, x: Tensor, state: Tensor, pieces: list[tuple[int, Tensor]] | None = None
 ) -> tuple[Tensor, Tensor]:
     """One layer over x (B, T, E), or over the `pieces` of runs (N, E), from its state (P, B, H): what it gives (…, H),
     and its last state."""
+    assert isinstance(layer, nn.RNNBase)
     if pieces is None:
         return _call(layer, x, state)
     given, done = [], 0

@@ -17,7 +17,7 @@ from seodang.checkpoints.layouts.gptneox import GPTNEOX
 from seodang.checkpoints.layouts.llama import LLAMA
 from seodang.checkpoints.layouts.mistral import MISTRAL
 from seodang.checkpoints.layouts.qwen import QWEN2, QWEN3
-from seodang.checkpoints.layouts.recurrent import GRU, LSTM, RNN, TEXTGENRNN
+from seodang.checkpoints.layouts.recurrent import BAHDANAU, GRU, LSTM, LUONG, RNN, SEQ2SEQ, TEXTGENRNN
 from seodang.checkpoints.layouts.roberta import ROBERTA
 from seodang.checkpoints.layouts.t5 import MT5, T5, T5V11
 from seodang.errors import DataError, UsageError
@@ -46,6 +46,9 @@ LAYOUTS: tuple[Layout, ...] = (
     LSTM,
     GRU,
     TEXTGENRNN,
+    SEQ2SEQ,
+    BAHDANAU,
+    LUONG,
 )
 
 

@@ -21,6 +21,9 @@ _OTHERS = {
     "residual_dropout": "dropout",
     "attention_dropout": "attention_dropout",
     "d_ff": "intermediate_size",
+    "n_encoder_layers": "num_encoder_layers",
+    "start_id": "decoder_start_token_id",
+    "pad_id": "pad_id",
     "init_std": "initializer_range",
     "tied": "tie_word_embeddings",
 }
@@ -39,17 +42,23 @@ def from_config(config: ModelConfig) -> dict[str, Any]:
     return {theirs: getattr(config, ours) for ours, theirs in (_KEYS | _OTHERS).items()}
 
 
+_PARTS = ("attention", "key", "query", "score", "start", "combine")
+_LISTS = {"layers": "layers.{}", "encoder.layers": "encoder.{}", "backward_encoder.layers": "backward_encoder.{}"}
+
+
 def layout(family: str, architecture: str) -> Layout:
-    """The layout of one kind of cells."""
+    """The layout of one family."""
     cells = {name: f"rnn.{name}" for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")}
     return Layout(
         model_type=f"seodang-{family}",
         family=family,
         architecture=architecture,
         prefix="",
-        layers="layers.{}",
-        modules={"embed": "embedding", "project": "projection", "head": "output", "token_bias": "output.bias",
-                 "attention": "attention", **cells},  # fmt: skip
+        layers=_LISTS,
+        modules={
+            "embed": "embedding", "project": "projection", "head": "output", "token_bias": "output.bias",
+            **dict(zip(_PARTS, _PARTS, strict=True)), **cells,
+        },  # fmt: skip
         copies={"output.weight": "embed.weight"},
         to_config=partial(to_config, family),
         from_config=from_config,
@@ -57,4 +66,6 @@ def layout(family: str, architecture: str) -> Layout:
 
 
 RNN, LSTM, GRU = (layout(family, f"Seodang{family.upper()}LM") for family in ("rnn", "lstm", "gru"))
+SEQ2SEQ = layout("seq2seq", "SeodangSeq2Seq")
+BAHDANAU, LUONG = layout("seq2seq-bahdanau", "SeodangBahdanau"), layout("seq2seq-luong", "SeodangLuong")
 TEXTGENRNN = layout("textgenrnn", "SeodangTextGenRNN")

@@ -12,7 +12,9 @@ from seodang.models.sizes.decoders import DECODERS, REMARKS
 from seodang.models.sizes.encoders import ENCODERS
 from seodang.models.sizes.seq2seq import SEQ2SEQ
 
-SIZES: dict[str, ModelConfig] = {**DECODERS, **ENCODERS, **SEQ2SEQ, **recurrent.RECURRENT}
+SIZES: dict[str, ModelConfig] = {
+    **DECODERS, **ENCODERS, **SEQ2SEQ, **recurrent.RECURRENT, **recurrent.RECURRENT_SEQ2SEQ
+}  # fmt: skip
 
 NOTES: dict[str, str] = {**REMARKS, **recurrent.NOTES}
 """Remarks on published sizes, said where such a model is planned or built."""

@@ -33,6 +33,20 @@ RECURRENT: dict[str, ModelConfig] = {
     "gru-mini": _recurrent("gru", d_model=272, **_MINI),
 }
 
+
+
+def _seq2seq(family: str, **sizes: Any) -> ModelConfig:
+    layers = {"n_encoder_layers": sizes["n_layers"]}
+    return _recurrent(family, d_embed=128, vocab_size=8192, context_length=128, start_id=0, pad_id=0, **layers, **sizes)
+
+
+RECURRENT_SEQ2SEQ: dict[str, ModelConfig] = {
+    # Ours, each with about as many parameters as gpt2-mini
+    "seq2seq-mini": _seq2seq("seq2seq", d_model=160, n_layers=2),
+    "seq2seq-bahdanau-mini": _seq2seq("seq2seq-bahdanau", d_model=160, n_layers=1),
+    "seq2seq-luong-mini": _seq2seq("seq2seq-luong", d_model=144, n_layers=2),
+}
+
 NOTES: dict[str, str] = {
     "lstm-gpt1": "the paper says 2048 units in one layer, and no width of the embedding: GPT-1's 768 is taken",
 }
