@@ -148,6 +148,13 @@ def test_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(pattern.endswith((".bin", ".pt", ".py")) for pattern in module._HUB_FILES)
 
 
+def test_sub_folders_that_are_fetched_from_the_hub() -> None:
+    module = importlib.import_module("seodang.checkpoints.resolve")
+    files = ["config.json", "1_Pooling/config.json", "generator/model.safetensors", "onnx/a.json", "gguf/b.json"]
+    kept = [name for name in files if not any(fnmatch(name, pattern) for pattern in module._HUB_NOT)]
+    assert kept == files[:3]
+
+
 def test_the_hub_out_of_reach_is_explained() -> None:
     """The tests run with HF_HUB_OFFLINE=1 and with sockets blocked."""
     with pytest.raises(SeodangError, match="not in the local cache") as caught:

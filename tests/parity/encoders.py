@@ -58,7 +58,8 @@ def _albert(kind: type[PreTrainedModel] = AlbertForPreTraining, **changes: Any) 
     return kind(AlbertConfig(**{**_SIZES, "embedding_size": 10, **changes}))
 
 
-def _electra(kind: type[PreTrainedModel] = ElectraForPreTraining, **changes: Any) -> PreTrainedModel:
+def electra(kind: type[PreTrainedModel] = ElectraForPreTraining, **changes: Any) -> PreTrainedModel:
+    """A small random one."""
     return kind(ElectraConfig(**{**_SIZES, "embedding_size": 10, **changes}))
 
 
@@ -83,15 +84,15 @@ CASES: dict[str, Callable[[], PreTrainedModel]] = {
     "albert untied, not factorised": lambda: _albert(tie_word_embeddings=False, embedding_size=24),
     "albert masked only, exact gelu": lambda: _albert(AlbertForMaskedLM, hidden_act="gelu"),
     "albert bare": lambda: _albert(AlbertModel, num_hidden_layers=5),
-    "electra discriminator": _electra,
-    "electra discriminator, one layer, one head": lambda: _electra(**_ONE, embedding_size=24),
-    "electra discriminator, relu, one segment": lambda: _electra(hidden_act="relu", type_vocab_size=1),
-    "electra generator": lambda: _electra(ElectraForMaskedLM),
-    "electra generator, not factorised": lambda: _electra(ElectraForMaskedLM, embedding_size=24, **_ONE),
-    "electra generator, untied, relu": lambda: _electra(
+    "electra discriminator": electra,
+    "electra discriminator, one layer, one head": lambda: electra(**_ONE, embedding_size=24),
+    "electra discriminator, relu, one segment": lambda: electra(hidden_act="relu", type_vocab_size=1),
+    "electra generator": lambda: electra(ElectraForMaskedLM),
+    "electra generator, not factorised": lambda: electra(ElectraForMaskedLM, embedding_size=24, **_ONE),
+    "electra generator, untied, relu": lambda: electra(
         ElectraForMaskedLM, tie_word_embeddings=False, hidden_act="relu"
     ),
-    "electra bare": lambda: _electra(ElectraModel),
+    "electra bare": lambda: electra(ElectraModel),
 }
 
 

@@ -15,6 +15,7 @@ from seodang.checkpoints.huggingface import load_folder, save_folder
 from seodang.checkpoints.verify import verify
 from seodang.errors import DataError, UsageError
 from seodang.models.electra import Electra
+from tests.parity import encoders
 from tests.parity.encoders import CASES, inputs, our_results, ours, their_results, theirs
 from tests.training.helpers import tiny
 
@@ -234,3 +235,28 @@ def test_electra_saved_again_among_other_files_and_taken_apart(tmp_path: Path) -
     (run / "generator" / "model.safetensors").unlink()
     with pytest.raises(DataError, match="no weights"):
         load_folder(run)
+
+
+def test_a_published_discriminator_and_its_generator_put_together(tmp_path: Path) -> None:
+    """Two folders of transformers with one embedding, of which neither knows our key."""
+    sizes = {"hidden_size": 24, "num_attention_heads": 1, "intermediate_size": 40}
+    small = {"hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 32}
+    torch.manual_seed(0)
+    finder, filler = encoders.electra(**sizes), encoders.electra(ElectraForMaskedLM, **small)
+    filler.electra.embeddings.load_state_dict(finder.electra.embeddings.state_dict())
+    finder.save_pretrained(tmp_path)
+    filler.save_pretrained(tmp_path / "generator")
+    model = load_folder(tmp_path)[0]
+    assert isinstance(model, Electra) and model.generator is not None
+    assert model.config.generator_share == 8 / 24
+    ids = torch.arange(5, 17)[None]
+    with torch.no_grad():
+        theirs_filled, theirs_found = filler.eval()(ids).logits, finder.eval()(ids).logits
+        assert (model.replaced_logits(model(ids)) - theirs_found).abs().max() < TOLERANCE
+        assert (model.generator.logits(model.generator(ids)) - theirs_filled).abs().max() < TOLERANCE
+    save_folder(tmp_path / "again", model, None)
+    assert load_folder(tmp_path / "again")[0].config == model.config
+
+    encoders.electra(ElectraForMaskedLM, **{**small, "num_attention_heads": 2}).save_pretrained(tmp_path / "generator")
+    with pytest.raises(DataError, match="another generator: n_heads"):
+        load_folder(tmp_path)

@@ -153,8 +153,8 @@ def read_config(folder: Path) -> ModelConfig:
         if isinstance(stated, dict) and stated.get("family") == config.family:
             known = {name: stated[name] for name in _OURS if name in stated}
             return ModelConfig.from_dict({**config.to_dict(), **known})
-    if not all((folder / name / "config.json").is_file() for name in layout.inner_configs(config)):
-        config = replace(config, generator_share=0.0)  # the discriminator alone, taken out of its folder
+    if layout.share_of is not None:
+        config = replace(config, generator_share=layout.share_of(folder, config))
     if layout.heads:
         present = {*(config.heads or ()), *layout.heads_in(stored_keys(folder))}
         config = replace(config, heads=tuple(head for head in layout.heads if head in present))

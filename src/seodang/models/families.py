@@ -94,18 +94,18 @@ def more_rows(tensors: Iterable[tuple[str, Tensor]], vocab_size: int) -> Iterato
 
 
 def with_heads(model: Model, heads: Iterable[str], generator: torch.Generator | None = None) -> tuple[Model, list[str]]:
-    """An encoder with those of `heads` that it lacks, drawn afresh with `generator`, and the names of the new
-    parameters, for the caller to announce. The other weights are shared with `model`.
+    """An encoder with those of `heads` that it lacks, drawn afresh with `generator` (on the meta device left unset),
+    and the names of the new parameters, for the caller to announce. The other weights are shared with `model`.
 
     Raises UsageError for a head that its family does not have.
     """
     config = replace(model.config, heads=tuple({*(model.config.heads or ()), *heads}))
     grown, old = build_model(config, "meta"), model.state_dict()
     fresh = [name for name in grown.state_dict() if name not in old]
-    state = dict(old)
-    for name, value in grown.named_parameters():
-        if name in fresh:
-            state[name] = torch.empty(value.shape, dtype=model.embed.weight.dtype, device=model.embed.weight.device)
-            grown.init_parameter(name, state[name], generator, False)
-    grown.load_state_dict(state, assign=True)
+    weight = model.embed.weight
+    if not weight.is_meta:
+        for name in fresh:
+            old[name] = torch.empty(grown.get_parameter(name).shape, dtype=weight.dtype, device=weight.device)
+            grown.init_parameter(name, old[name], generator, False)
+        grown.load_state_dict(old, assign=True)
     return grown.train(model.training), fresh

@@ -25,6 +25,7 @@ from seodang.models.families import build_model
 from seodang.models.sizes import NOTES, published
 from seodang.recipes.config import PretrainConfig, PretrainingTask
 from seodang.recipes.defaults import pretraining
+from seodang.recipes.heads import with_heads_for
 from seodang.recipes.plan import Machine, make_plan, require_memory, rows_per_forward, sequence_length, with_options
 from seodang.recipes.pretraining import Dealing, Material, from_pairs, from_shards, holds_pairs, task_of
 from seodang.recipes.run import (
@@ -65,6 +66,7 @@ def _pretrain(config: PretrainConfig, shards: Path) -> RunResult:
     loaded = _start(config, checkpoint, source, machine)
     assert loaded.tokenizer is not None
     task = task_of(config.task, loaded.model, expand(config.data))
+    loaded = with_heads_for(task, loaded, config.seed)
     length = sequence_length(config, loaded.model.config)
     hyper = with_options(pretraining(loaded.model.config), config)
     batch_tokens = config.batch_tokens or hyper.batch_tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -60,6 +61,8 @@ class Layout:
     """Beginning of our names of a model within the model → the sub-folder that is a whole folder of it, with "/"."""
     inner_configs: Callable[[ModelConfig], Mapping[str, ModelConfig]] = lambda config: {}
     """The config of the model in each sub-folder that a model of this config has."""
+    share_of: Callable[[Path, ModelConfig], float] | None = None
+    """`generator_share` as a folder that another program may have put together shows it."""
     untied: Mapping[str, Any] = field(default_factory=dict)
     """Fields of this layout that are others where the output matrix is not the embedding."""
     incoming: Change = _same

@@ -6,10 +6,14 @@ config.json then has one key of ours, `generator_share`, which `transformers` ke
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from seodang.checkpoints.layouts.base import Layout
 from seodang.checkpoints.layouts.bert import BLOCK, BUFFERS, EMBEDDINGS, OLDER, shared_keys, shared_settings
+from seodang.checkpoints.tensor_files import read_json
+from seodang.errors import DataError
 from seodang.models.config import ModelConfig
 from seodang.models.electra import generator_config
 
@@ -28,6 +32,28 @@ def from_config(config: ModelConfig) -> dict[str, Any]:
     """ModelConfig → `electra`'s config.json. Raises UsageError for what it cannot state."""
     keys = {**shared_keys(config, "electra", CLASSES), "embedding_size": config.d_embed or config.d_model}
     return {**keys, "generator_share": config.generator_share} if config.generator_share else keys
+
+
+def share_of(folder: Path, config: ModelConfig) -> float:
+    """The share that the generator in `folder`, of whatever origin, is of the discriminator; 0 where there is none.
+
+    Raises DataError for a generator of sizes that do not follow from the discriminator's.
+    """
+    path = folder / GENERATOR / "config.json"
+    if not path.is_file():
+        return 0.0
+    generator = to_config(read_json(path))
+    share = generator.d_model / config.d_model
+    found = replace(generator, heads=None).with_dropout(0)
+    wanted = replace(generator_config(replace(config, generator_share=share)), heads=None).with_dropout(0)
+    if found != wanted:
+        keys = [key for key, value in found.to_dict().items() if value != wanted.to_dict()[key]]
+        raise DataError(
+            f"{path} is of another generator: {', '.join(keys)}",
+            "its layers, heads, inner width and vocabulary follow from the discriminator's",
+            "put the generator there that was trained with this discriminator",
+        )
+    return share
 
 
 def inner_configs(config: ModelConfig) -> Mapping[str, ModelConfig]:
@@ -67,6 +93,7 @@ ELECTRA = Layout(
     heads={"masked": "generator_", "replaced": "discriminator_predictions."},
     inner={"generator.": GENERATOR},
     inner_configs=inner_configs,
+    share_of=share_of,
     doubles=_AGAIN,
     to_config=to_config,
     from_config=from_config,
