@@ -184,7 +184,7 @@ def random_folder(family: str, folder: Path) -> Path:
 
     texts = (document.text for document in primer_documents(megabytes=0.3))
     tokenizer = train_tokenizer(texts, "bpe", 1024)
-    sizes = SIZES[f"{family}-mini"]
+    sizes = next(size for name, size in SIZES.items() if size.family == family and name.endswith("-mini"))
     window = sizes.window and 16  # so that it is felt in a text of fifty tokens
     # llama.cpp looks at no window of a Mistral
     local = {"window": None, "local_layers": ()} if family == "mistral" else {"window": window}

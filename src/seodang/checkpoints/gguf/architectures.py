@@ -19,6 +19,8 @@ from seodang.checkpoints.gguf.settings import (
     gemma3_settings,
     gpt2_config,
     gpt2_settings,
+    gptneox_config,
+    gptneox_settings,
     llama_config,
     llama_settings,
     mistral_config,
@@ -51,6 +53,8 @@ class Architecture:
     """Our modules whose rows llama.cpp turns in neighbouring pairs."""
     gain: float = 0.0
     """What the file adds to the weights of norms: 1 where ours are counted from 1 (Gemma)."""
+    note: str = ""
+    """Where llama.cpp computes otherwise than the model; {window} is the model's."""
     windowed: bool | None = False
     """Whether files of this family state a window smaller than the context; None: they may."""
 
@@ -150,13 +154,26 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ),
     Architecture("llama", "llama", _LLAMA, llama_config, llama_settings, _PAIRED),
     Architecture(
-        "llama", "mistral", _LLAMA, mistral_config, mistral_settings, _PAIRED, windowed=True
+        "llama",
+        "mistral",
+        _LLAMA,
+        mistral_config,
+        mistral_settings,
+        _PAIRED,
+        note="llama.cpp knows no window of a llama file; it reads a text of more than {window} tokens otherwise",
+        windowed=True,
+    ),
+    Architecture(
+        "gptneox",
+        "gptneox",
+        _SHARED | {"attention.qkv": "attn_qkv"},
+        gptneox_config,
+        gptneox_settings,
+        note="llama.cpp computes GPT-NeoX's GELU by its approximation with tanh",
     ),
     Architecture("qwen2", "qwen2", _LLAMA, llama_config, qwen2_settings),
     Architecture("qwen3", "qwen3", _NORMED, llama_config, qwen3_settings),
-    Architecture(
-        "gemma2", "gemma2", _GEMMA, gemma2_config, gemma2_settings, gain=1.0, windowed=None
-    ),
+    Architecture("gemma2", "gemma2", _GEMMA, gemma2_config, gemma2_settings, gain=1.0, windowed=None),
     Architecture(
         "gemma3", "gemma3", _GEMMA | _NORMED, gemma3_config, gemma3_settings, gain=1.0, windowed=None
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from seodang.checkpoints.gguf.metadata import Metadata
@@ -24,6 +25,27 @@ def gpt2_settings(config: ModelConfig) -> dict[str, Any]:
     """Inverse of `gpt2_config`."""
     _require_activation(config, "gelu_tanh")
     return {"attention.layer_norm_epsilon": config.norm_eps}
+
+
+def gptneox_config(file: Metadata) -> dict[str, Any]:
+    """GPT-NeoX's settings: rotary positions in a part of each head."""
+    d_head = file.number("embedding_length") // file.number("attention.head_count")
+    turned = file.number("rope.dimension_count", default=d_head)
+    return {
+        "norm_eps": file.decimal("attention.layer_norm_epsilon", 1e-5),
+        "activation": "gelu",
+        "parallel_residual": bool(file.setting("use_parallel_residual")),
+        "rope": replace(rope_of(file, turned, file.number("context_length")), share=turned / d_head),
+    }
+
+
+def gptneox_settings(config: ModelConfig) -> dict[str, Any]:
+    """Inverse of `gptneox_config`."""
+    _require_activation(config, "gelu")
+    if config.tied:
+        raise cannot_express("GGUF", "a tied output matrix", "llama.cpp's GPT-NeoX has one of its own")
+    keys = {"attention.layer_norm_epsilon": config.norm_eps, "use_parallel_residual": config.parallel_residual}
+    return keys | rope_settings(config)
 
 
 def llama_config(file: Metadata) -> dict[str, Any]:

@@ -32,8 +32,6 @@ KINDS = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "
 _STEPS = {"Q8_0": 128, "Q4_0": 8}
 """How many steps of a block lie between 0 and its largest number."""
 
-_NO_WINDOW = "llama.cpp knows no window of a llama file; a text of more than {:,} tokens is another one there"
-
 _FORGOTTEN = ("family", "embedding_dropout", "attention_dropout", "residual_dropout", "init_std", "rope", "query_scale")
 """Settings that no key states, or that are compared otherwise."""
 
@@ -113,7 +111,7 @@ def write_gguf(
         difference,
         where,
         {kind: names.count(kind) for kind in dict.fromkeys(names)},
-        _NO_WINDOW.format(config.window) if config.local_layers and architecture.windowed else "",
+        architecture.note.format(window=config.window) if config.local_layers or not architecture.windowed else "",
     )
 
 
