@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from seodang.models.cache import KVCache
 from seodang.models.config import ModelConfig, RoPE
 from seodang.models.cost import n_matmul_parameters, n_parameters, training_bytes, training_flops_per_token
 from seodang.models.families import FAMILIES, build_model, with_rows
-from seodang.models.sizes import SIZES, published
+from seodang.models.sizes import NOTES, SIZES, published
 from seodang.objectives.language import LanguageModelling
 from tests.training.helpers import tiny
 
@@ -197,6 +198,18 @@ def test_with_zero_residual_only_the_embedding_speaks_at_first(family: str) -> N
         ("gpt2-large", 774_030_080),
         ("gpt2-xl", 1_557_611_200),
         ("llama-7b", 6_738_415_616),
+        ("mistral-7b", 7_241_732_096),
+        ("pythia-70m", 70_426_624),
+        ("pythia-1.4b", 1_414_647_808),
+        ("polyglot-ko-1.3b", 1_331_810_304),
+        ("qwen2.5-0.5b", 494_032_768),
+        ("qwen2.5-7b", 7_615_616_512),
+        ("qwen3-0.6b", 596_049_920),
+        ("qwen3-8b", 8_190_735_360),
+        ("gemma2-2b", 2_614_341_888),
+        ("gemma2-27b", 27_227_128_320),
+        ("gemma3-270m", 268_098_176),
+        ("gemma3-1b", 999_885_952),
         ("llama2-70b", 68_976_648_192),
         ("llama3.1-8b", 8_030_261_248),
         ("smollm2-135m", 134_515_008),
@@ -205,6 +218,78 @@ def test_with_zero_residual_only_the_embedding_speaks_at_first(family: str) -> N
 )
 def test_published_sizes_have_the_released_number_of_parameters(size: str, parameters: int) -> None:
     assert n_parameters(SIZES[size]) == parameters
+
+
+@pytest.mark.parametrize(
+    ("size", "layers", "width", "heads", "d_head", "millions"),
+    [
+        ("small", 12, 768, 12, 64, 125),
+        ("medium", 24, 1024, 16, 64, 356),
+        ("large", 24, 1536, 16, 96, 760),
+        ("xl", 24, 2048, 24, 128, None),
+        ("2.7b", 32, 2560, 32, 80, 2_650),
+        ("6.7b", 32, 4096, 32, 128, 6_660),
+        ("13b", 40, 5140, 40, 128, None),
+        ("175b", 96, 12288, 96, 128, 174_600),
+    ],
+)
+def test_gpt3s_table(size: str, layers: int, width: int, heads: int, d_head: int, millions: int | None) -> None:
+    """Table 2.1 as printed, and the counts of table D.1 to three digits where the row multiplies out."""
+    config = SIZES[f"gpt3-{size}"]
+    assert (config.n_layers, config.d_model, config.n_heads, config.d_head) == (layers, width, heads, d_head)
+    assert (config.vocab_size, config.context_length, config.d_ff) == (50257, 2048, 4 * width)
+    assert config.local_layers == tuple(range(1, layers, 2))
+    assert (f"gpt3-{size}" in NOTES) == (heads * d_head != width) == (millions is None)
+    if millions is not None:
+        assert n_parameters(config) == pytest.approx(millions * 1e6, rel=2e-3)
+
+
+def test_what_the_counts_of_gpt3s_odd_rows_fit() -> None:
+    """Table D.1 counts 1,320M and 12,850M; the notes say of what."""
+    xl, thirteen = SIZES["gpt3-xl"], SIZES["gpt3-13b"]
+    assert [round(n_parameters(config) / 1e6) for config in (xl, thirteen)] == [1517, 12936]
+    assert round(n_parameters(replace(xl, n_heads=16, n_kv_heads=16)) / 1e6) == 1316
+    assert round(n_parameters(replace(thirteen, d_model=5120, d_ff=20480)) / 1e6) == 12853
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["gpt3-mini", "mistral-mini", "gemma2-mini", "gemma3-mini"])
+def test_a_local_layer_sees_its_window_and_keeps_no_more(name: str) -> None:
+    """One layer with a window of 5: the token before it is not seen; the cache does not grow with the text."""
+    local = SIZES[name].local_layers[0]
+    model = tiny(name, n_layers=local + 1)
+    model.layers = torch.nn.ModuleList(model.layers[local:])
+    model.is_local = [True]
+    model.layers[0].attention.layer = 0
+    ids = _ids(1, 10)
+    seen, changed = model.eval()(ids)[0, -1], []
+    for place in range(9):
+        other = ids.clone()
+        other[0, place] = (other[0, place] + 1) % 40
+        changed.append(not torch.equal(model(other)[0, -1], seen))
+    assert changed == [False] * 5 + [True] * 4
+    config = SIZES[name]
+    sizes = [KVCache(config, 1, capacity).n_bytes() for capacity in (1000, 2000)]
+    whole = 2 * config.n_kv_heads * config.d_head * 4 * 1000 * (config.n_layers - len(config.local_layers))
+    assert sizes[1] - sizes[0] == whole  # only the other layers' grow
+
+
+def test_neox_begins_as_its_paper_says() -> None:
+    """Black et al. 2022, sec. 2.1.3, by hand for a width of 128 and 4 layers: √(2/640) and 2/(4·√128)."""
+    model = build_model(published("neox-mini"))
+    model.init_weights(torch.Generator().manual_seed(0))
+    state = model.state_dict()
+    assert state["layers.0.mlp.up.weight"].std().item() == pytest.approx(0.0559, rel=0.02)
+    assert state["layers.0.mlp.down.weight"].std().item() == pytest.approx(0.0442, rel=0.02)
+
+
+def test_gemma_begins_with_factors_of_one() -> None:
+    model = tiny("gemma3-mini")
+    gains = {name: p for name, p in model.named_parameters() if name.endswith("norm.weight")}
+    assert len(gains) == 2 * 6 + 1 and not any(p.any() for p in gains.values())
+    x = torch.randn(3, 16)
+    expected = x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    torch.testing.assert_close(model.norm(x), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_flops_by_hand() -> None:

@@ -32,7 +32,17 @@ def test_published_sizes_get_their_papers_numbers() -> None:
         ("roberta-large", 4e-4, 4_194_304, (0.9, 0.98), 30_000, "linear"),
         ("electra-base", 2e-4, 131_072, (0.9, 0.999), 10_000, "linear"),
         ("transformer-base", 6.988e-4, 25_000, (0.9, 0.98), 4000, "inverse-sqrt"),
+        ("gpt3-small", 6e-4, 500_000, (0.9, 0.95), 750, "cosine"),
+        ("gpt3-medium", 3e-4, 500_000, (0.9, 0.95), 750, "cosine"),
+        ("gpt3-large", 2.5e-4, 500_000, (0.9, 0.95), 750, "cosine"),
         ("gpt3-xl", 2e-4, 1_000_000, (0.9, 0.95), 375, "cosine"),
+        ("gpt3-2.7b", 1.6e-4, 1_000_000, (0.9, 0.95), 375, "cosine"),
+        ("gpt3-6.7b", 1.2e-4, 2_000_000, (0.9, 0.95), 187.5, "cosine"),
+        ("gpt3-13b", 1e-4, 2_000_000, (0.9, 0.95), 187.5, "cosine"),
+        ("gpt3-175b", 0.6e-4, 3_200_000, (0.9, 0.95), 117.1875, "cosine"),
+        ("pythia-410m", 3e-4, 2_097_152, (0.9, 0.95), 0.01, "cosine"),
+        ("pythia-1.4b", 2e-4, 2_097_152, (0.9, 0.95), 0.01, "cosine"),
+        ("qwen3-0.6b", 3e-4, 4_000_000, (0.9, 0.95), 2000, "cosine"),
     ],
 )
 def test_papers_of_the_family_tree(

@@ -94,6 +94,16 @@ def test_memory_planned_follows_the_states(tmp_path: Path, corpus: Path) -> None
     assert saved == pytest.approx(6, rel=0.03)
 
 
+def test_a_row_that_does_not_multiply_out_is_said_and_not_begun(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"data": (corpus,), "vocab_size": 400, "steps": 1, **TINY}
+    with pytest.raises(UsageError, match="no 'gpt_neo' form"):
+        pretrain(PretrainConfig(model="gpt3-xl", out=tmp_path / "run", **options))
+    assert "fit 16 heads of 128 (1,316M)" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_options_without_effect_say_so_and_a_decay_must_wait_for_the_warm_up(
     tmp_path: Path, start: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,18 @@ def _llama(config: ModelConfig, n: int) -> Hyperparameters:
     return Hyperparameters(lr, 4_000_000, (0.9, 0.95), 0.1, 2000, 0.1, source="LLaMA, table 2 and sec. 2.3")
 
 
+def _like_llama(report: str) -> Callable[[ModelConfig, int], Hyperparameters]:
+    """Of a family whose report states no rate and no batch."""
+    source = f"LLaMA, table 2 and sec. 2.3 ({report} states neither rate nor batch)"
+    return lambda config, n: replace(_llama(config, n), source=source)
+
+
+def _gptneox(config: ModelConfig, n: int) -> Hyperparameters:
+    rows = [(100e6, 1e-3), (300e6, 6e-4), (1.2e9, 3e-4), (2e9, 2e-4), (4e9, 1.6e-4), (math.inf, 1.2e-4)]
+    lr = next(lr for limit, lr in rows if n < limit)
+    return Hyperparameters(lr, 1024 * 2048, (0.9, 0.95), 0.1, 0.01, 0.1, source="Pythia's published configs")
+
+
 def _bert(config: ModelConfig, n: int) -> Hyperparameters:
     return Hyperparameters(
         1e-4, 256 * 512, (0.9, 0.999), 0.01, 10_000, 0.0, "linear", "BERT, appendix A.2", eps=1e-6
@@ -125,7 +137,10 @@ def _bart(config: ModelConfig, n: int) -> Hyperparameters:
 
 
 PAPERS: dict[str, Callable[[ModelConfig, int], Hyperparameters]] = {
-    "gpt1": _gpt1, "llama": _llama, "bert": _bert, "roberta": _roberta, "albert": _albert, "electra": _electra,
+    "gpt1": _gpt1, "gptneox": _gptneox, "llama": _llama, "mistral": _like_llama("Mistral 7B's paper"),
+    "qwen2": _like_llama("Qwen 2's report"), "qwen3": _like_llama("Qwen 3's report"),
+    "gemma2": _like_llama("Gemma 2's report"), "gemma3": _like_llama("Gemma 3's report"),
+    "bert": _bert, "roberta": _roberta, "albert": _albert, "electra": _electra,
     "transformer": _transformer, "t5": _t5, "bart": _bart,
 }  # fmt: skip
 """Family → what its paper says of a model of `n` parameters; of the others, GPT-3 speaks."""
