@@ -38,5 +38,6 @@ def main(argv: list[str]) -> int:
             {"text": one.text, "probability": one.probability, "tokens": list(one.tokens)} for one in found
         ],
     }
-    print_result(result, config.json, [f"{one.probability:8.3%}  {config.prompt}{one.text}" for one in found])
+    typed = "" if model.model.kind == "seq2seq" else config.prompt  # whose answer stands by itself
+    print_result(result, config.json, [f"{one.probability:8.3%}  {typed}{one.text}" for one in found])
     return 0

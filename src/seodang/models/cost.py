@@ -6,6 +6,7 @@ from typing import Literal
 
 from seodang.models.attention import QUERIES
 from seodang.models.config import ModelConfig
+from seodang.models.encoder_decoder import AttentiveEncoderDecoder
 from seodang.models.families import build_model
 from seodang.models.layers import GatedMLP
 
@@ -94,7 +95,8 @@ def training_bytes(
     """
     width = 2 if low_precision else 4
     d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
-    gated = any(isinstance(module, GatedMLP) for module in build_model(config, "meta").modules())
+    model = build_model(config, "meta")
+    gated = any(isinstance(module, GatedMLP) for module in model.modules())
     stream = 4 * config.d_model
     block = 2 * stream + 2 * config.d_model * width  # two sums in float32; what two norms give, in the compute type
     block += 2 * (d_q + d_kv) * width * (2 if config.rope else 1)  # q, k, v, output; rotated copies
@@ -102,14 +104,20 @@ def training_bytes(
     if on_cpu and config.attention_dropout > 0:
         block += config.n_heads * (context_length + min(QUERIES, context_length)) // 2  # keys of a query, on average
     block += 2 * config.d_model * width * (config.residual_dropout > 0)  # masks
-    other = build_model(config, "meta").numbers_kept()
+    other = model.numbers_kept()
+    layers = config.n_layers
+    if isinstance(model, AttentiveEncoderDecoder):  # as many tokens on either side
+        layers += config.n_encoder_layers
+        block += (stream + config.d_model * width + 2 * (d_q + d_kv) * width) * config.n_layers // layers  # the source
+        if model.dense_masks:  # no fused kernel adds scores that have gradients: a probability, and it before dropout
+            block += 2 * config.n_heads * context_length * width
     block = block if other is None else other * width
     # q, k and v, attention and its projection, the MLP's inner and outer numbers
     products = (2 * d_q + 2 * d_kv + 2 * config.d_model + config.d_ff * (2 if gated else 1)) * width
     kept = {
-        "none": config.n_layers * block,
-        "blocks": config.n_layers * stream + block,
-        "selective": config.n_layers * (stream + products) + block,
+        "none": layers * block,
+        "blocks": layers * stream + block,
+        "selective": layers * (stream + products) + block,
     }[checkpointing]
     activations = micro_batch_tokens * (kept + stream * width) * 5 // 4
     weights_cast = 2 * n_matmul_parameters(config) if low_precision and checkpointing == "none" and shards == 1 else 0
