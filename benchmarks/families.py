@@ -34,7 +34,13 @@ RESULT = "learned.json"
 
 
 def learn(
-    model: str, data: list[Path], out: Path, minutes: float, seed: int, batch_tokens: int | None
+    model: str,
+    data: list[Path],
+    out: Path,
+    minutes: float,
+    seed: int = 0,
+    batch_tokens: int | None = None,
+    tokenizer: str | None = None,
 ) -> dict[str, Any]:
     """Train one model and say what it knows."""
     folder = out / model
@@ -44,20 +50,20 @@ def learn(
     result = pretrain(
         PretrainConfig(
             model=model, data=tuple(data), out=folder, minutes=minutes, seed=seed, batch_tokens=batch_tokens,
-            max_length=256, quiet=True, compile="off", eval_every=10**9, resume=folder.exists(),
+            tokenizer=tokenizer, max_length=256, quiet=True, compile="off", eval_every=10**9, resume=folder.exists(),
         )  # fmt: skip
     )
-    tokenizer = read_tokenizer(folder)
-    assert tokenizer is not None
+    used = read_tokenizer(folder)
+    assert used is not None
     row = {
         "model": model,
-        "parameters": n_parameters(published(model, vocab_size=tokenizer.vocab_size)),
-        "vocabulary": tokenizer.vocab_size,
+        "parameters": n_parameters(published(model, vocab_size=used.vocab_size)),
+        "vocabulary": used.vocab_size,
         "processor_seconds": round(time.process_time() - before, 1),
         "steps": result.summary.steps,
         "tokens": result.summary.tokens,
         "evaluation": result.to_dict()["evaluation"],
-        "baseline": baseline(tokenizer, data),
+        "baseline": baseline(used, data),
     }
     (folder / RESULT).write_text(json.dumps(row) + "\n", encoding="utf-8")
     return row
@@ -84,12 +90,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--batch-tokens", type=int)
+    parser.add_argument("--tokenizer", help="a folder; learned from the text when not given")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     trainer.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[attr-defined]
     for model in options.models:
-        row = learn(model, options.data, options.out, options.minutes, options.seed, options.batch_tokens)
+        row = learn(
+            model, options.data, options.out, options.minutes, options.seed, options.batch_tokens, options.tokenizer
+        )
         print(json.dumps(row), flush=True)
         print(f"{model}: done", file=sys.stderr, flush=True)
 
