@@ -97,7 +97,7 @@ STYLES: dict[StyleName, Style] = {
 and the recurrent encoder-decoders, and may as well have a unigram vocabulary."""
 
 _FAMILIES: dict[StyleName, str] = {
-    "gpt": "gpt1 gpt2 gpt3 gptneox llama qwen2 qwen3 gemma2 gemma3 mistral rnn lstm gru",
+    "gpt": "gpt1 gpt2 gpt3 gptneox llama qwen2 qwen3 gemma2 gemma3 mistral rnn lstm gru textgenrnn",
     "bert": "bert electra",
     "roberta": "roberta bart",
     "albert": "albert",
