@@ -223,7 +223,9 @@ def test_one_block_is_counted_as_often_as_it_is_used() -> None:
     assert n_matmul_parameters(config) == 64 * 256 + 5 * block + 256 * 64 + 100 * 64
     assert n_parameters(config) - n_parameters(replace(config, n_layers=1)) == 0
     assert build_model(config, "meta").keys_seen(10) == 5 * 10
-    assert training_flops_per_token(config, 10) == 6 * n_matmul_parameters(config) + 12 * 256 * 5 * 10
+    # of a hundred tokens, fifteen are multiplied with the transform and the output matrix
+    n = 64 * 256 + 5 * block + 0.15 * (256 * 64 + 100 * 64)
+    assert training_flops_per_token(config, 10) == 6 * round(n) + 12 * 256 * 5 * 10
 
 
 def test_generator_and_discriminator_are_counted_together() -> None:
@@ -232,6 +234,7 @@ def test_generator_and_discriminator_are_counted_together() -> None:
     finder, filler = 4 * block + 128 * 128 + 128, 128 * 64 + 4 * small + 64 * 128 + 100 * 128
     assert n_matmul_parameters(config) == finder + filler
     assert build_model(config, "meta").keys_seen(10) == 4 * 10 + 2 * 10
+    assert build_model(config, "meta").spared_parameters() == 17_843  # 0.85 · (64 · 128 + 100 · 128)
 
 
 def test_the_generator_reads_the_discriminators_embeddings() -> None:

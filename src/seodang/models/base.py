@@ -80,6 +80,10 @@ class Model(nn.Module):
         matrices = sum(p.numel() for p in self.parameters() if p.dim() >= 2 and id(p) not in tables)
         return matrices + (self.output_weight.numel() if id(self.output_weight) in tables else 0)
 
+    def spared_parameters(self) -> int:
+        """How many of those training spares a token on average, as only some tokens are predicted."""
+        return 0
+
     def keys_seen(self, length: int) -> int:
         """Keys that a token of a text of `length` tokens is compared with, added up over the layers."""
         config = self.config

@@ -28,10 +28,12 @@ def n_matmul_parameters(config: ModelConfig) -> int:
 def training_flops_per_token(config: ModelConfig, context_length: int) -> int:
     """6·N + 12·L·H·d·T: forward and backward, every matrix and the whole attention square (local layers: the window).
 
-    PaLM (Chowdhery et al. 2022), appendix B. A causal kernel does half of the attention part.
+    PaLM (Chowdhery et al. 2022), appendix B. A causal kernel does half of the attention part. Of an encoder N has the
+    output matrix for the masked tokens alone.
     """
-    seen = build_model(config, "meta").keys_seen(context_length)
-    return 6 * n_matmul_parameters(config) + 12 * config.n_heads * config.d_head * seen
+    model = build_model(config, "meta")
+    n = model.n_matmul_parameters() - model.spared_parameters()
+    return 6 * n + 12 * config.n_heads * config.d_head * model.keys_seen(context_length)
 
 
 def sharded_bytes(

@@ -89,6 +89,9 @@ class Electra(Encoder):
         generator = 0 if self.generator is None else self.generator.n_matmul_parameters()
         return super().n_matmul_parameters() + sum(head.weight.numel() for head in heads) + generator
 
+    def spared_parameters(self) -> int:
+        return super().spared_parameters() + (0 if self.generator is None else self.generator.spared_parameters())
+
     def keys_seen(self, length: int) -> int:
         """Of both; a key of the generator counts as the share that it is of one of the discriminator."""
         mine = super().keys_seen(length)

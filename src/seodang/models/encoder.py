@@ -18,6 +18,9 @@ from seodang.models.cache import Cache
 from seodang.models.config import Activation, ModelConfig
 from seodang.models.layers import ACTIVATIONS, MLP, Attention, Dropout, PostNormBlock, compute_type
 
+PREDICTED = 0.15
+"""Share of the tokens that are masked and predicted (BERT, sec. 3.1); the scores of no other are computed."""
+
 
 class Encoder(Model):
     """A Transformer that sees both sides: BERT's parts, of which a family names what differs.
@@ -193,6 +196,11 @@ class Encoder(Model):
         matrices = sum(p.numel() for layer in self.sequence() for p in layer.parameters() if p.dim() >= 2)
         matrices += 0 if self.project is None else self.project.weight.numel()
         return matrices + (0 if self.transform is None else self.transform.weight.numel() + self.output_weight.numel())
+
+    def spared_parameters(self) -> int:
+        if self.transform is None:
+            return 0
+        return round((1 - PREDICTED) * (self.transform.weight.numel() + self.output_weight.numel()))
 
     def new_cache(self, batch: int, capacity: int) -> Cache:
         raise UsageError(
