@@ -14,6 +14,7 @@ from gguf.quants import dequantize, quantize
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from seodang.checkpoints.gguf import QUANTISATIONS, GGUFFile
+from seodang.checkpoints.gguf import write_gguf as export
 from seodang.checkpoints.weights import assemble
 from seodang.errors import DataError, SeodangError
 from seodang.models.base import Model
@@ -235,3 +236,30 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(SeodangError, match="not installed") as caught:
         GGUFFile(tmp_path / "m.gguf")
     assert caught.value.fix == "pip install gguf"
+
+
+@pytest.mark.parametrize(
+    ("family", "dropped"),
+    [
+        ("llama", ("vocab_size", "attention.key_length", "attention.value_length", "rope.dimension_count")),
+        ("qwen2", ("vocab_size", "attention.key_length", "attention.value_length", "rope.dimension_count")),
+        ("qwen3", ("vocab_size", "rope.dimension_count")),
+        ("gemma2", ("vocab_size", "rope.dimension_count", "rope.freq_base")),
+        ("gemma3", ("vocab_size", "rope.dimension_count", "rope.freq_base", "rope.freq_base_swa")),
+        ("gpt2", ("vocab_size", "attention.head_count_kv", "attention.key_length", "attention.value_length")),
+    ],
+)
+def test_keys_that_llama_cpps_converter_leaves_out(family: str, dropped: tuple[str, ...], tmp_path: Path) -> None:
+    model = tiny(family, **({"rope": RoPE()} if family == "gemma2" else {}))
+    original = GGUFWriter.add_key_value
+
+    def add(self: GGUFWriter, key: str, *arguments: Any) -> None:
+        if key.partition(".")[2] not in dropped or not key.startswith(family):
+            original(self, key, *arguments)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(GGUFWriter, "add_key_value", add)
+        monkeypatch.setattr("seodang.checkpoints.gguf.writer._compare", lambda *_: (0.0, ""))
+        export(tmp_path / "m.gguf", model, None, "f32")
+    assert GGUFFile(tmp_path / "m.gguf").metadata.setting("vocab_size") is None
+    assert load(tmp_path / "m.gguf").config == model.config
