@@ -202,6 +202,6 @@ def architecture_of_family(family: str) -> Architecture:
             return entry
     raise UsageError(
         f"models of the family {family!r} cannot be written as GGUF",
-        "llama.cpp has no such architecture",
+        "only decoders that llama.cpp computes alike are",
         "use one of " + ", ".join(entry.family for entry in ARCHITECTURES),
     )
