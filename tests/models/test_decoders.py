@@ -307,6 +307,29 @@ def test_memory_counts_the_states_of_the_optimiser() -> None:
     assert with_adamw - training_bytes(config, 1024, low_precision=True, state_bytes=1000) == 8 * 124_439_808 - 1000
 
 
+@pytest.mark.parametrize("name", ["llama-mini", "gpt3-mini", "qwen3-mini", "gemma2-mini", "gemma3-mini"])
+def test_memory_counts_what_the_layers_keep(name: str) -> None:
+    """What autograd holds of two rows is not more than is planned, and most of it."""
+    config = published(name, context_length=256, vocab_size=512)
+    model = build_model(config)
+    model.init_weights(torch.Generator().manual_seed(0))
+    own, kept = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.train()(_ids(2, 256))
+    planned, less = (
+        training_bytes(config, tokens, low_precision=False, context_length=256) for tokens in (512, 256)
+    )
+    planned = 2 * (planned - less - 256 * config.vocab_size * 4)
+    assert 0.55 * planned < sum(storage.nbytes() for storage in kept.values()) < planned
+
+
 def test_config_refuses_what_cannot_be() -> None:
     sizes = {"family": "llama", "vocab_size": 10, "context_length": 8, "d_model": 12, "n_layers": 1}
     with pytest.raises(UsageError, match="n_heads = 5"):

@@ -6,6 +6,7 @@ from typing import Literal
 
 from seodang.models.attention import QUERIES
 from seodang.models.config import ModelConfig
+from seodang.models.decoder import Decoder
 from seodang.models.encoder_decoder import AttentiveEncoderDecoder
 from seodang.models.families import build_model
 from seodang.models.layers import GatedMLP
@@ -99,13 +100,19 @@ def training_bytes(
     d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
     model = build_model(config, "meta")
     gated = any(isinstance(module, GatedMLP) for module in model.modules())
+    names = [name for name, _ in next(iter(model.layers)).named_modules()] if isinstance(model, Decoder) else []
+    norms = sum(name.endswith("norm") and "." not in name for name in names) or 2
     stream = 4 * config.d_model
-    block = 2 * stream + 2 * config.d_model * width  # two sums in float32; what two norms give, in the compute type
+    block = 2 * stream + norms * config.d_model * width  # two sums in float32; what norms keep, in the compute type
     block += 2 * (d_q + d_kv) * width * (2 if config.rope else 1)  # q, k, v, output; rotated copies
-    block += 3 * config.d_ff * width  # gate, up and their product; or up, its activation and a gradient on the way
+    block += (d_q + d_kv) * width * ("attention.q_norm" in names)
+    # gate, up and their product, and the gate's activation but for SwiGLU; or up, its activation and a gradient
+    block += (4 if gated and config.activation != "silu" else 3) * config.d_ff * width
     if on_cpu and config.attention_dropout > 0:
         block += config.n_heads * (context_length + min(QUERIES, context_length)) // 2  # keys of a query, on average
     block += 2 * config.d_model * width * (config.residual_dropout > 0)  # masks
+    if config.attention_softcap is not None:  # every score: its tanh and its probability, this in the compute type too
+        block += config.n_heads * context_length * (8 + 2 * low_precision)
     other = model.numbers_kept()
     layers = config.n_layers
     if isinstance(model, AttentiveEncoderDecoder):  # as many tokens on either side
