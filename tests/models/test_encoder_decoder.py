@@ -8,10 +8,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from seodang.errors import FitError
 from seodang.models.attention import attention_mask
-from seodang.models.cost import n_matmul_parameters, n_parameters
+from seodang.models.cost import n_matmul_parameters, n_parameters, training_bytes
 from seodang.models.encoder_decoder import CrossAttention, EncoderDecoder
 from seodang.models.families import FAMILIES, build_model, with_rows
 from seodang.models.positions import sinusoids
@@ -228,6 +229,30 @@ def test_matrices_count_once_and_tables_not() -> None:
     d, d_ff, v = 512, 2048, 32128
     encoder, decoder = 4 * d * d + 2 * d * d_ff, 8 * d * d + 2 * d * d_ff
     assert n_matmul_parameters(published("t5-small")) == 6 * (encoder + decoder) + v * d
+
+
+def test_what_is_kept_fits_the_estimate(name: str) -> None:
+    """The bytes that autograd keeps of one micro-batch are below the estimate, and not by much."""
+    config = published(name, vocab_size=500).with_dropout(0.1)
+    model = build_model(config).train()
+    model.init_weights(torch.Generator().manual_seed(0))
+    assert isinstance(model, EncoderDecoder)
+    kept: dict[int, int] = {}
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    ids = torch.randint(500, (4, 96), generator=torch.Generator().manual_seed(0))
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        hidden = model(ids, memory=model.encode(ids))
+    assert hidden.requires_grad
+    estimate = training_bytes(config, ids.numel(), low_precision=False, context_length=96)
+    estimate -= training_bytes(config, 0, low_precision=False, context_length=96)
+    assert 0.4 * estimate < sum(kept.values()) < estimate
 
 
 def test_relative_buckets_by_hand() -> None:

@@ -249,6 +249,9 @@ def test_settings_of_barts_generation_config(tmp_path: Path) -> None:
         found = generate_beam(loaded, source, settings)
         assert [2, *found.tokens] == row[: len(found.tokens) + 1].tolist()
         assert found.tokens[0] == 0 and found.tokens[-1] == 2 and 7 <= len(found.tokens) <= 13
-    assert ignored(generation) == ["diversity_penalty = 0.5"]
+    assert ignored(generation, seq2seq=True) == ["diversity_penalty = 0.5"]
+    assert ignored(generation) == ["diversity_penalty = 0.5", "num_beams = 3", "min_length = 8"]
+    decoder = merge({}, generation, frozenset([2]))
+    assert (decoder.num_beams, decoder.forced_first_id, decoder.no_repeat_ngram_size) == (1, None, 2)
     asks = merge({"temperature": 0.7, "max_new_tokens": 5}, generation, frozenset([2]), seq2seq=True)
     assert (asks.num_beams, asks.max_new_tokens, asks.min_new_tokens) == (1, 5, 7)

@@ -79,7 +79,7 @@ class LanguageModel:
     @property
     def ignored(self) -> list[str]:
         """Entries of the model's generation_config that would change a text elsewhere and do not here."""
-        return ignored(self.generation_config)
+        return ignored(self.generation_config, seq2seq=self.model.kind == "seq2seq")
 
     @property
     def end_ids(self) -> frozenset[int]:

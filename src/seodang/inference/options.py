@@ -47,11 +47,12 @@ _NEUTRAL: dict[str, Any] = {
 """Entries that change a text and that this package does not have → what they are when they change nothing."""
 
 
-def ignored(defaults: Mapping[str, Any]) -> list[str]:
+def ignored(defaults: Mapping[str, Any], *, seq2seq: bool = False) -> list[str]:
     """Entries of a generation_config, as "name = value", that would change a text in `transformers` and not here."""
+    beams = {} if seq2seq else {"num_beams": 1, "min_length": 0}  # which only encoder-decoders take from there
     found = [
         f"{name} = {defaults[name]}"
-        for name, neutral in _NEUTRAL.items()
+        for name, neutral in {**_NEUTRAL, **beams}.items()
         if name in defaults and defaults[name] not in (neutral, None)
     ]
     if defaults.get("early_stopping") not in (None, True, False):
@@ -87,7 +88,9 @@ def merge(
     elif any(name in given for name in FILTERS):
         merged["temperature"] = 1.0
     merged |= _rules(defaults, end_ids)
-    if seq2seq:
+    if not seq2seq:
+        merged.pop("forced_first_id", None)  # it forces what stands first of all, which a prompt does
+    else:
         merged = {**_beams_and_lengths(defaults), **merged}
         if {**merged, **given}.get("temperature") and "num_beams" not in given:
             merged["num_beams"] = 1  # who asks for chance gets no search

@@ -118,8 +118,9 @@ def training_bytes(
     if isinstance(model, AttentiveEncoderDecoder):  # as many tokens on either side
         layers += config.n_encoder_layers
         block += (stream + config.d_model * width + 2 * (d_q + d_kv) * width) * config.n_layers // layers  # the source
-        if model.dense_masks:  # no fused kernel adds scores that have gradients: a probability, and it before dropout
-            block += 2 * config.n_heads * context_length * width
+        if model.dense_masks:  # no fused kernel adds scores with gradients: probabilities, with and without dropout
+            block += 2 * config.n_heads * context_length * width + (d_q + d_kv) * width
+            block += 2 * config.d_ff * width * (config.residual_dropout > 0)  # which T5 has within the MLP too
     block = block if other is None else other * width
     # q, k and v, attention and its projection, the MLP's inner and outer numbers
     products = (2 * d_q + 2 * d_kv + 2 * config.d_model + config.d_ff * (2 if gated else 1)) * width
