@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -183,3 +185,28 @@ def test_one_new_token_needs_no_mask() -> None:
     assert attention_mask(1, 9, dtype=torch.float32, device=CPU) is None
     q, k, v = (torch.randn(1, 2, n, 8) for n in (1, 9, 9))
     torch.testing.assert_close(attend(q, k, v, None), F.scaled_dot_product_attention(q, k, v))
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_without_gradients_the_numbers_are_the_operators(low: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    dtype = torch.bfloat16 if low else torch.float32
+    q, k, v = (torch.randn(2, 4, 150, 8, generator=generator).to(dtype) for _ in range(3))
+    mask = attention_mask(150, 150, dtype=dtype, device=torch.device("cpu"))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low):
+        with_operator = attend(q.clone().requires_grad_(), k, v, mask)
+        with torch.no_grad():
+            assert torch.equal(attend(q, k, v, mask), with_operator)
+
+
+def test_generation_does_not_import_the_compiler() -> None:
+    program = """
+import sys, torch
+from seodang.models.families import build_model
+from seodang.models.sizes import published
+model = build_model(published("gpt2-mini")).eval()
+with torch.no_grad():
+    model(torch.tensor([[1, 2, 3]]))
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -208,11 +208,14 @@ def _blockwise_attention(q: Tensor, k: Tensor, v: Tensor, blocks: QueryBlocks, d
     per_row = sum((end - start) * (last - first) for start, end, first, last in blocks.spans)
     keep = random_keep(torch.Size([q.shape[0] * q.shape[1] * per_row]), dropout) if dropout > 0 else None
     spans = [number for span in blocks.spans for number in span]
+    if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        # an operator's first call imports torch's compiler, for a second or two
+        with torch.autocast(q.device.type, enabled=False):
+            return _blocks_forward(q, k, v, spans, list(blocks.biases), keep, dropout)
     return _forward(q, k, v, spans, list(blocks.biases), keep, dropout)
 
 
-@torch.library.custom_op("seodang::blockwise_attention", mutates_args=())
-def _forward(
+def _blocks_forward(
     q: Tensor, k: Tensor, v: Tensor, spans: list[int], biases: list[Tensor], keep: Tensor | None, dropout: float
 ) -> Tensor:
     batch, n_heads, n_new, d_head = q.shape
@@ -228,6 +231,9 @@ def _forward(
     if keep is not None:
         out /= 1 - dropout
     return out.flatten(2, 3).transpose(1, 2)
+
+
+_forward = torch.library.custom_op("seodang::blockwise_attention", _blocks_forward, mutates_args=())
 
 
 @torch.library.custom_op("seodang::blockwise_attention_backward", mutates_args=())
