@@ -53,6 +53,12 @@ def test_papers_of_the_family_tree(
     assert (found.warmup, found.schedule) == (warmup, schedule)
 
 
+def test_small_recurrent_models_take_larger_steps() -> None:
+    lstm = pretraining(published("lstm-mini"))
+    assert lstm.lr == 5e-3 and "measured" in lstm.source
+    assert pretraining(published("seq2seq-mini")).lr < 2e-3
+
+
 def test_small_models_follow_kaplan() -> None:
     mini = pretraining(published("gpt2-mini"))
     assert "Kaplan" in mini.source and 0.001 < mini.lr < 0.0014

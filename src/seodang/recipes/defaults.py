@@ -53,6 +53,8 @@ def pretraining(config: ModelConfig) -> Hyperparameters:
         kaplan_lr(n), 2048 if n < 8_000_000 else 8192, (0.9, 0.95), 0.1, 0.05, 0.1,
         source="Kaplan et al. 2020, eq. D.1; the rest as GPT-3",
     )  # fmt: skip
+    if config.family in _RECURRENT:
+        return replace(small, lr=_RECURRENT[config.family], source="measured on the mini sizes; the rest as GPT-3")
     if config.family not in ("transformer", *_ENCODERS):
         return small
     paper = PAPERS[config.family](config, n)
@@ -144,6 +146,9 @@ PAPERS: dict[str, Callable[[ModelConfig, int], Hyperparameters]] = {
     "transformer": _transformer, "t5": _t5, "bart": _bart,
 }  # fmt: skip
 """Family → what its paper says of a model of `n` parameters; of the others, GPT-3 speaks."""
+
+_RECURRENT = {"rnn": 2e-3, "lstm": 5e-3, "gru": 5e-3}
+"""Rates of small recurrent models: no paper trains them with AdamW. Half of what still ran smoothly."""
 
 _ENCODERS = ("bert", "roberta", "albert", "electra")
 
