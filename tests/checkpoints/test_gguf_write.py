@@ -13,7 +13,7 @@ import torch
 from gguf import GGMLQuantizationType, GGUFReader
 from gguf.quants import dequantize, quantize
 from tokenizers import Tokenizer as Backend
-from tokenizers import normalizers
+from tokenizers import decoders, normalizers, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from seodang.checkpoints.gguf import KINDS, GGUFFile, write_gguf
@@ -261,6 +261,31 @@ def test_sentencepiece_tokenizers(sentencepiece: Tokenizer, tmp_path: Path) -> N
     assert (loaded.bos_id, loaded.eos_id, loaded.unk_id, loaded.add_bos) == (1, 2, 0, True)
 
 
+def _llama_of_transformers(backend: Backend) -> None:
+    """Metaspace in place of a normalizer: it puts no second space before a text that begins with one."""
+    backend.normalizer = None
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+
+
+def _gemma(backend: Backend) -> None:
+    """No space before the text, and a split at spaces that no longer exist."""
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    backend.add_tokens(["\n\n"])
+
+
+@pytest.mark.parametrize("change", [_llama_of_transformers, _gemma])
+def test_sentencepiece_as_hugging_face_writes_it(change: Any, sentencepiece: Tokenizer, tmp_path: Path) -> None:
+    backend = Backend.from_str(sentencepiece._backend.to_str())
+    change(backend)
+    tokenizer = Tokenizer(backend, config=sentencepiece._config)
+    loaded = write(tmp_path, tiny("llama", vocab_size=tokenizer.vocab_size), tokenizer).tokenizer
+    texts = TEXTS if change is _gemma else [text for text in TEXTS if not text.startswith(" ")]
+    assert loaded is not None and loaded.encode_batch(texts) == tokenizer.encode_batch(texts)
+    assert GGUFFile(tmp_path / "m.gguf").metadata.value("tokenizer.ggml.add_space_prefix") == (change is not _gemma)
+
+
 def test_transformers_reads_the_same_tokenizer(byte_level: Tokenizer, tmp_path: Path) -> None:
     write(tmp_path, tiny("gpt2", vocab_size=byte_level.vocab_size), byte_level)
     theirs = AutoTokenizer.from_pretrained(tmp_path, gguf_file="m.gguf")
@@ -291,15 +316,13 @@ def _lower(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def _prefixed(tokenizer: Tokenizer) -> Tokenizer:
-    from tokenizers import pre_tokenizers
-
     backend = Backend.from_str(tokenizer._backend.to_str())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     return Tokenizer(backend)
 
 
 def _other_words(tokenizer: Tokenizer) -> Tokenizer:
-    from tokenizers import Regex, pre_tokenizers
+    from tokenizers import Regex
 
     backend = Backend.from_str(tokenizer._backend.to_str())
     backend.pre_tokenizer = pre_tokenizers.Sequence(

@@ -19,7 +19,7 @@ _IDS = {"bos_id": "bos", "eos_id": "eos", "unk_id": "unknown", "pad_id": "paddin
 PROBES = (
     "".join(map(chr, range(0x250))),
     "It's 2024: we'll   see\n\n\nthe DON'T\ttabs, <s>,\r\n and 3.14159 ½ ² Ⅻ  trailing  ",
-    " 서당개 삼 년이면 풍월을 읊는다. 한글 12,345원, ㅋㅋㅋ 漢字 かな Привет العربية ไทย\u3000끝\u00a0\u200b",
+    "서당개 삼 년이면 풍월을 읊는다. 한글 12,345원, ㅋㅋㅋ 漢字 かな Привет العربية ไทย\u3000끝\u00a0\u200b",
     "👩‍👩‍👧 🙂🇰🇷 café naïve ¿qué? x=1;y_2+=[3]*4 //end\n    def f(a, b):\n\t\treturn a<=b",
     "a" * 40 + " " * 40 + "가" * 40 + "!" * 40 + "\n" * 40 + "7" * 40,
 )
