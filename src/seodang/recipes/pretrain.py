@@ -118,7 +118,7 @@ def _read(
         facts = {"train_rows": len(pairs), "held_out_rows": len(held_out)}
         return _Data(material, [str(file) for file in config.data], material.loader.fingerprint, facts, lines)
     train, held = _shards(config, tokenizer, machine, folder)
-    material = from_shards(task, train, held, ids, model, deal)
+    material = from_shards(task, train, held, ids, model, deal, must_evaluate=bool(config.eval))
     facts = {"train_tokens": train.n_tokens, "train_bytes": train.n_bytes, "train_documents": train.n_documents}
     return _Data(material, train.meta["files"], train.fingerprint, facts, _describe_data(train, held))
 

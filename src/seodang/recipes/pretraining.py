@@ -19,7 +19,7 @@ from seodang.data.sources import kind_of
 from seodang.data.special import SpecialIds
 from seodang.data.streams import StreamLoader, stream_batches
 from seodang.data.text_pairs import TextPair, is_pair
-from seodang.errors import UsageError
+from seodang.errors import DataError, UsageError
 from seodang.models.base import Kind, Model
 from seodang.objectives.language import LanguageModelling
 from seodang.objectives.loss import Objective
@@ -28,6 +28,7 @@ from seodang.objectives.recurrent import CarriedState
 from seodang.objectives.replaced import ReplacedTokenDetection
 from seodang.objectives.seq2seq import TeacherForcing
 from seodang.recipes.config import PretrainingTask
+from seodang.recipes.plan import say
 
 EVALUATION_TOKENS = 100_000
 """Held-out tokens looked at in each evaluation, spread over the held-out part."""
@@ -118,13 +119,22 @@ def from_shards(
     ids: SpecialIds,
     model: Model,
     deal: Dealing,
+    *,
+    must_evaluate: bool,
 ) -> Material:
-    """Objective and rows of a task on running text."""
+    """Objective and rows of a task on running text; what is held out of them may be too little for the task."""
     if task == "language":
         return _language(train, held_out, model, deal)
     make = partial(_rows, task, ids=ids, model=model, length=deal.length)
     loader = RowLoader(make(train), **deal.options())
-    evaluation = [] if held_out is None else _held_out(make(held_out), deal)
+    evaluation: list[Batch] = []
+    if held_out is not None:
+        try:
+            evaluation = _held_out(make(held_out), deal)
+        except DataError as error:
+            if must_evaluate:
+                raise
+            say(f"note: the held-out part is too small to evaluate on: {error.why}")
     return Material(_objective(task, model), loader, evaluation)
 
 
