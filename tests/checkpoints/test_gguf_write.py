@@ -300,6 +300,12 @@ def test_conversations_have_the_same_ids(byte_level: Tokenizer, tmp_path: Path) 
     assert render(loaded, messages) == render(byte_level, messages)
 
 
+def test_an_empty_chat_template_is_none(byte_level: Tokenizer, tmp_path: Path) -> None:
+    byte_level = Tokenizer(byte_level._backend, config=byte_level._config, chat_template="")
+    loaded = write(tmp_path, tiny("gpt2", vocab_size=byte_level.vocab_size), byte_level).tokenizer
+    assert loaded is not None and not loaded.chat_template
+
+
 def test_words_that_are_never_cut(byte_level: Tokenizer, tmp_path: Path) -> None:
     backend = Backend.from_str(byte_level._backend.to_str())
     backend.add_tokens(["서당개", "school of"])
@@ -339,9 +345,14 @@ def _greedy_spaces(tokenizer: Tokenizer) -> Tokenizer:
     return Tokenizer(backend)
 
 
+def _no_merges(tokenizer: Tokenizer) -> Tokenizer:
+    return train_tokenizer(iter(CORPUS), "bpe", 260)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
+        (_no_merges, "no merges"),
         (_lower, "Lowercase"),
         (_prefixed, "a space before every text"),
         (_other_words, "by a rule that llama.cpp has no name for"),

@@ -77,6 +77,8 @@ def _byte_level(pipeline: Mapping[str, Any], rows: int) -> Tables:
     pre = patterns and pre_tokenizer_name(patterns, bool(model.get("ignore_merges")), bool(rules))
     if not pre:
         raise unfit("it splits text into words by a rule that llama.cpp has no name for")
+    if not model["merges"]:
+        raise unfit("it has no merges, without which llama.cpp does not open a file")
     tokens, types = _rows(pipeline, rows)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     return Tables(tokens, types, merges, pre, bool(rules))

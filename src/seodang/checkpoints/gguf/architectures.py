@@ -75,12 +75,14 @@ class Architecture:
     def incoming(self, name: str, value: Tensor, config: ModelConfig) -> Tensor:
         """The value of our parameter `name` from the file's."""
         heads = self._pairs(name, config)
-        return halves_from_pairs(value, heads) if heads else value - self.gain_of(name)
+        gain = self.gain_of(name)
+        return halves_from_pairs(value, heads) if heads else value - gain if gain else value
 
     def outgoing(self, name: str, value: Tensor, config: ModelConfig) -> Tensor:
         """Inverse of `incoming`."""
         heads = self._pairs(name, config)
-        return pairs_from_halves(value, heads) if heads else value + self.gain_of(name)
+        gain = self.gain_of(name)
+        return pairs_from_halves(value, heads) if heads else value + gain if gain else value
 
     def gain_of(self, name: str) -> float:
         """What the file adds to our parameter."""

@@ -85,7 +85,7 @@ def tokenizer_keys(tokenizer: Tokenizer | None, rows: int) -> dict[str, Any]:
     found = {_PREFIX + key: value for key, value in keys.items() if value is not None}
     if tables.merges is not None:
         found[_NFC] = tables.nfc
-    if tokenizer.chat_template is not None:
+    if tokenizer.chat_template:  # the `gguf` package leaves empty texts out
         found["tokenizer.chat_template"] = tokenizer.chat_template
     return found
 
@@ -96,7 +96,7 @@ def check_same(ours: Tokenizer, theirs: Tokenizer | None, file: Metadata) -> Non
         raise unfit("nothing can be read back from its tables")
     for name in ("add_bos", "special_ids", "chat_template", *_IDS):
         stated, read = getattr(ours, name), getattr(theirs, name)
-        if stated is not None and stated != read:
+        if stated not in (None, "") and stated != read:
             raise unfit(f"read back from its tables, {name} is {read!r}, not {stated!r}")
     types = file.value(_PREFIX + "token_type")
     ids = [id for id in range(ours.vocab_size) if types[id] != UNUSED]
