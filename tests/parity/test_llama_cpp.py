@@ -15,6 +15,8 @@ from seodang.checkpoints.resolve import load_model
 from seodang.inference.decode import generate
 from seodang.inference.sampling import Settings
 from seodang.models.config import RoPE
+from seodang.text.chat import render
+from seodang.text.template import render_template
 from seodang.text.tokenizer import Tokenizer
 from seodang.text.train import train_tokenizer as train
 from tests.checkpoints.files import tiny
@@ -76,3 +78,15 @@ def test_tokenizers(kind: str, tmp_path: Path) -> None:
     theirs = opened(tmp_path / "m.gguf")
     found = [theirs.tokenize(text.encode(), add_bos=False, special=False) for text in TEXTS]
     assert found == tokenizer.encode_batch(TEXTS)
+
+
+def test_conversations(tmp_path: Path) -> None:
+    """The template out of the file's metadata, filled in and encoded by llama.cpp: the ids that we train on."""
+    tokenizer = train(iter(CORPUS), "bpe", 400)
+    write_gguf(tmp_path / "m.gguf", tiny("llama", vocab_size=tokenizer.vocab_size), tokenizer, "f16")
+    theirs = opened(tmp_path / "m.gguf")
+    messages = [{"role": "user", "content": "서당이 뭐예요?"}, {"role": "assistant", "content": "A school, 300 years."}]
+    template = theirs.metadata["tokenizer.chat_template"]
+    text = render_template(template, messages, add_generation_prompt=True, special=tokenizer.special_tokens)
+    found = theirs.tokenize(text.encode(), add_bos=False, special=True)
+    assert found == render(tokenizer, messages, add_generation_prompt=True)
