@@ -175,3 +175,9 @@ def test_ids_of_a_tokenizer() -> None:
 def test_a_loader_takes_the_context_from_its_rows(stories: TokenShards) -> None:
     loader = RowLoader(MaskedRows(stories, special(), length=50, mode="plain"), tokens_per_step=210)
     assert loader.tokens_per_step == 200 and loader.notes == ["batch of 210 tokens rounded to 200: 4 rows of 50"]
+
+
+def test_no_number_is_wider_than_a_gpu_takes(stories: TokenShards) -> None:
+    batch = next(row_batches(MaskedRows(stories, special(), length=64, mode="plain")))
+    kinds = {value.dtype for value in vars(batch).values() if isinstance(value, torch.Tensor)}
+    assert kinds == {torch.int64, torch.float32}  # Apple's GPUs have no float64

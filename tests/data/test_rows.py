@@ -252,3 +252,9 @@ def test_streams_predict_every_token_once(shards: TokenShards) -> None:
     assert [t for row in seen for t in row] == shards[1 : len(shards)].tolist()
     assert all(batch.positions is not None for batch in batches)
     assert sum(batch.n_bytes for batch in batches) == shards.n_bytes - int(shards.token_bytes[shards[0:1]].sum())
+
+
+def test_a_short_text_has_fewer_streams(tmp_path: Path) -> None:
+    short = make_shards(tmp_path, ["abc"])
+    (batch,) = stream_batches(short, 16, 50)
+    assert batch.n_targets == len(short) - 1

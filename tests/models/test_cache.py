@@ -91,3 +91,16 @@ def test_what_can_be_taken_back(model: Model) -> None:
 def test_fewer_keys_are_counted() -> None:
     made = build_model(config(), "meta")
     assert made.keys_seen(400) == 400 + 2 * WINDOW and made.keys_seen(10) == 30
+
+
+@torch.no_grad()
+def test_a_long_pass_that_was_not_counted_is_noticed(model: Model) -> None:
+    """It has overwritten what the window before it needs."""
+    cache, text = model.new_cache(1, 500), ids(1)
+    model(text[:, :90], cache=cache)
+    cache.advance(90)
+    model(text[:, 90:215], cache=cache)
+    with pytest.raises(AssertionError, match="truncate"):
+        model(text[:, 90:91], cache=cache)
+    assert cache.truncate(90) == 0
+    torch.testing.assert_close(model(text[:, :90], cache=cache), model(text[:, :90]), rtol=0, atol=2e-5)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from seodang.data.batch import Batch
 from seodang.errors import FitError, UsageError
+from seodang.models import attention, decoder
 from seodang.models.cache import KVCache
 from seodang.models.config import ModelConfig, RoPE
 from seodang.models.cost import n_matmul_parameters, n_parameters, training_bytes, training_flops_per_token
@@ -272,6 +274,21 @@ def test_a_local_layer_sees_its_window_and_keeps_no_more(name: str) -> None:
     sizes = [KVCache(config, 1, capacity).n_bytes() for capacity in (1000, 2000)]
     whole = 2 * config.n_kv_heads * config.d_head * 4 * 1000 * (config.n_layers - len(config.local_layers))
     assert sizes[1] - sizes[0] == whole  # only the other layers' grow
+
+
+@torch.no_grad()
+def test_soft_capped_scores_want_a_mask_of_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA packed documents give FlexAttention's block mask, which cannot be added to scores."""
+
+    def on_cuda(n_new: int, n_all: int, documents: torch.Tensor, *rest: Any, dense: bool = False, **given: Any) -> Any:
+        if not dense:
+            return attention._flex_mask(documents)
+        return attention.attention_mask(n_new, n_all, documents, *rest, dense=dense, **given)
+
+    model, ids, documents = tiny("gemma2-mini").eval(), _ids(1, 12), torch.tensor([[0] * 5 + [1] * 7])
+    expected = model(ids, documents=documents)
+    monkeypatch.setattr(decoder, "attention_mask", on_cuda)
+    torch.testing.assert_close(model(ids, documents=documents), expected)
 
 
 def test_neox_begins_as_its_paper_says() -> None:

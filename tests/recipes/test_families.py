@@ -8,17 +8,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from seodang.checkpoints.huggingface import read_tokenizer
 from seodang.checkpoints.resolve import load_model
 from seodang.checkpoints.verify import verify
+from seodang.data.shards import build_shards
+from seodang.data.special import SpecialIds
 from seodang.errors import UsageError
+from seodang.models.families import build_model
 from seodang.models.sizes import NOTES, SIZES, published
 from seodang.recipes.config import PretrainConfig
 from seodang.recipes.pretrain import pretrain
-from seodang.recipes.pretraining import OF_FAMILY
+from seodang.recipes.pretraining import OF_FAMILY, _rows
 from seodang.text.styles import style_of_family
+from seodang.text.train import train_tokenizer
 from seodang.training.log import read_rows
 
 SMALL: dict[str, Any] = {
@@ -32,6 +37,7 @@ TASKS = {
     "albert-mini": "sentence-order",
     "electra-mini": "replaced",
     "t5-mini": "spans",
+    "t5v1.1-mini": "spans",
     "bart-mini": "infilling",
     "transformer-mini": "continuation",
     "seq2seq-luong-mini": "continuation",
@@ -141,3 +147,15 @@ def test_every_family_has_a_vocabulary_and_every_name_in_the_tables_exists() -> 
         style_of_family(family)
     assert set(OF_FAMILY) <= families and set(NOTES) <= set(SIZES)
     assert {published(model).family for model in TASKS} <= families
+
+
+def test_a_large_electra_masks_a_quarter(corpus: Path, tmp_path: Path) -> None:
+    """Clark et al. 2020, table 6: 15 %, and 25 % in the large one."""
+    tokenizer = train_tokenizer([corpus.read_text(encoding="utf-8")], kind="wordpiece", style="bert", vocab_size=300)
+    shards, shares = build_shards([corpus], tokenizer, tmp_path / "shards"), {}
+    for name in ("electra-base", "electra-large"):
+        model = build_model(published(name), "meta")
+        rows = _rows("replaced", shards, ids=SpecialIds.of(tokenizer), model=model, length=128)
+        made = [rows.make(i, np.random.default_rng(i)).targets for i in range(len(rows))]
+        shares[name] = sum((row >= 0).sum() for row in made) / sum(len(row) - 2 for row in made)
+    assert shares == pytest.approx({"electra-base": 0.15, "electra-large": 0.25}, abs=0.01)

@@ -21,6 +21,7 @@ from seodang.models.families import build_model
 from seodang.models.sizes import published
 from seodang.objectives.loss import Objective
 from seodang.objectives.masked import MaskedLanguageModelling
+from seodang.objectives.recurrent import CarriedState
 from seodang.objectives.replaced import ReplacedTokenDetection
 from seodang.objectives.seq2seq import TeacherForcing
 from seodang.training.parallel import Ranks, join_ranks
@@ -28,6 +29,7 @@ from seodang.training.schedule import Schedule
 from seodang.training.sharding import shard_model
 from seodang.training.step import StepResult, evaluate, train_step
 from seodang.training.trainer import Plan, Trainer
+from tests.objectives import test_recurrent
 from tests.objectives.helpers import Bag, Electra, Pair, V, batch_of_masks, batch_of_pairs, batch_of_targets
 from tests.training.helpers import CPU
 
@@ -48,6 +50,7 @@ CASES: dict[str, Case] = {
     "albert": (lambda: real("albert-mini", d_embed=8), MaskedLanguageModelling("sentence_order"), batch_of_pairs),
     "electra": (lambda: real("electra-mini", d_embed=8), ReplacedTokenDetection(), batch_of_masks),
     "t5": (lambda: real("t5-mini", n_encoder_layers=2, init_std=0.3), TeacherForcing(), batch_of_targets),
+    "bert-unpaired": (lambda: real("bert-tiny"), MaskedLanguageModelling(), batch_of_masks),
     "masked": (Bag, MaskedLanguageModelling(), batch_of_masks),
     "next-sentence": (Bag, MaskedLanguageModelling("next_sentence"), batch_of_pairs),
     "replaced": (Electra, ReplacedTokenDetection(), batch_of_masks),
@@ -91,6 +94,13 @@ def test_an_evaluation_does_not_depend_on_how_it_is_cut(case: str) -> None:
         assert cut.parts[name] == pytest.approx(value, rel=1e-5)
 
 
+def evaluated_streams(ranks: Ranks | None = None) -> list[float]:
+    """The loss over windows whose states are carried on, and the tokens counted."""
+    model, windows = test_recurrent.lively("lstm-mini"), [test_recurrent.window(step) for step in range(5)]
+    total = evaluate(model.eval(), CarriedState(), windows, CPU, torch.float32, ranks)
+    return [total.loss, float(total.n_tokens), total.weights["language"]]
+
+
 def _rank_step(rank: int, folder: str) -> None:
     from safetensors.torch import save_file
 
@@ -105,6 +115,7 @@ def _rank_step(rank: int, folder: str) -> None:
         found |= {f"{case}/{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
         total = evaluate(model.eval(), objective, batch().split(1), CPU, torch.float32, ranks)
         found |= {f"{case}/eval/{name}": torch.tensor(value) for name, value in total.parts.items()}
+    found["streams"] = torch.tensor(evaluated_streams(ranks))
     for case in SHARDED:  # the same with every process holding half of each matrix
         model, sharded = CASES[case][0](), join_ranks(CPU, "full")
         weights = dict(model.named_parameters())
@@ -127,6 +138,8 @@ def test_two_ranks_are_one(tmp_path: Path) -> None:
 
     torch.multiprocessing.spawn(_rank_step, args=(str(tmp_path),), nprocs=2)
     found = [load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1)]
+    for ours in found:
+        assert ours["streams"].tolist() == pytest.approx(evaluated_streams(), rel=1e-6)
     for case, (make, objective, batch) in CASES.items():
         model = make()
         result = step(case, [batch()], model)
@@ -136,6 +149,8 @@ def test_two_ranks_are_one(tmp_path: Path) -> None:
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None:
                     torch.testing.assert_close(ours[f"{case}/{way}{name}"], parameter.grad, rtol=1e-4, atol=1e-5)
+                else:  # a gradient of 0 would be decayed
+                    assert f"{case}/{way}{name}" not in ours
             for name, value in alone.parts.items():
                 assert ours[f"{case}/eval/{name}"].item() == pytest.approx(value, rel=1e-5)
 

@@ -26,7 +26,7 @@ class Batch:
     segments     (B, T) int64 or None: token types, 0 for the first text of a pair and 1 for the second.
     labels       (B,) int64 or None: class of each row, such as whether B follows A; -100 for none.
     decoder_ids  (B, U) int64 or None: what an encoder-decoder's decoder reads.
-    draws        (B, T) float64 or None: numbers from [0, 1) for what an objective draws at each position, so that
+    draws        (B, T) float32 or None: numbers from [0, 1) for what an objective draws at each position, so that
                  micro-batches and ranks change no draw.
     stream       (place of the first row among this process's streams, number of the step) or None: row b continues
                  stream `stream[0] + b` where the step before left it, unless its first position is 0.

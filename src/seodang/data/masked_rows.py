@@ -94,7 +94,7 @@ class MaskedRows(Rows):
             longest_ngram=self.longest_ngram,
         )
         n_bytes = int(self.shards.token_bytes[targets[targets >= 0]].sum()) * self.shards.bytes_ratio
-        return Row(noised, targets, draws=rng.random(len(ids)), n_bytes=n_bytes)
+        return Row(noised, targets, draws=rng.random(len(ids), dtype=np.float32), n_bytes=n_bytes)
 
     def _pair(self, index: int, text: Ints, rng: np.random.Generator) -> Pair:
         if rng.random() < self.short:

@@ -36,7 +36,7 @@ class Row:
     segments: Ints | None = None
     label: int | None = None
     decoder_ids: Ints | None = None
-    draws: NDArray[np.float64] | None = None
+    draws: NDArray[np.float32] | None = None
     n_bytes: float = 0.0
 
 

@@ -97,7 +97,10 @@ class StreamLoader(StepLoader):
 def stream_batches(
     shards: TokenShards, context_length: int, n_streams: int = 8, *, document_mask: bool = True
 ) -> Iterator[Batch]:
-    """Every token predicted once, for evaluation with the state carried on: batches of all streams, in order."""
+    """Every token predicted once, for evaluation with the state carried on: batches of all streams, in order. A text of
+    fewer tokens than that has as many streams."""
+    require_tokens(shards)
+    n_streams = min(n_streams, shards.n_tokens - 1)
     loader = StreamLoader(
         shards,
         tokens_per_step=n_streams * context_length,

@@ -102,6 +102,7 @@ class KVCache:
     def _update_local(self, layer: int, k: Tensor, v: Tensor, seen: int) -> tuple[Tensor, Tensor]:
         buffer, first = self._local[self._place[layer]], self._first[layer]
         at, n_new = self.length - first, k.shape[2]
+        assert seen >= first, "a long pass was not counted: advance or truncate before the next one"
         if at + n_new > buffer.shape[3] and at > self._keep:  # move what is still needed to the front
             buffer[..., : self._keep, :] = buffer[..., at - self._keep : at, :].clone()
             first, at = self.length - self._keep, self._keep

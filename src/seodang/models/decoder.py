@@ -82,8 +82,9 @@ class Decoder(Model):
         for local in set(self.is_local):
             window, rope = (config.window, config.rope_local or config.rope) if local else (None, config.rope)
             masks[local] = attention_mask(
-                n_new, n_all, documents, mask, dtype=compute_type(x), device=x.device, dropout=drops, window=window
-            )
+                n_new, n_all, documents, mask, dtype=compute_type(x), device=x.device, dropout=drops, window=window,
+                dense=config.attention_softcap is not None,
+            )  # fmt: skip
             turns[local] = None if rope is None else rotation(rope, config.d_head, config.context_length, positions)
         for layer, local in zip(self.layers, self.is_local, strict=True):
             inputs = (x, masks[local], turns[local], cache)

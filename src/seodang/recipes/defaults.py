@@ -143,7 +143,7 @@ PAPERS: dict[str, Callable[[ModelConfig, int], Hyperparameters]] = {
     "qwen2": _like_llama("Qwen 2's report"), "qwen3": _like_llama("Qwen 3's report"),
     "gemma2": _like_llama("Gemma 2's report"), "gemma3": _like_llama("Gemma 3's report"),
     "bert": _bert, "roberta": _roberta, "albert": _albert, "electra": _electra,
-    "transformer": _transformer, "t5": _t5, "bart": _bart,
+    "transformer": _transformer, "t5": _t5, "t5v11": _t5, "bart": _bart,
 }  # fmt: skip
 """Family → what its paper says of a model of `n` parameters; of the others, GPT-3 speaks."""
 

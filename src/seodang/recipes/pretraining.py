@@ -40,6 +40,7 @@ OF_FAMILY: dict[str, PretrainingTask] = {
     "electra": "replaced",
     "bart": "infilling",
     "t5": "spans",
+    "t5v11": "spans",
 }
 """What a family's paper pre-trains it to do; the others predict the next token, or a target from a source."""
 
@@ -168,8 +169,10 @@ def _held_out(rows: Rows, deal: Dealing) -> list[Batch]:
 
 def _rows(task: PretrainingTask, shards: TokenShards, *, ids: SpecialIds, model: Model, length: int) -> Rows:
     if task in _MODES:
-        ngram = 3 if model.config.family == "albert" else 1  # ALBERT, sec. 4.1: n-gram masking
-        return MaskedRows(shards, ids, length=length, mode=_MODES[task], longest_ngram=ngram)
+        config = model.config
+        ngram = 3 if config.family == "albert" else 1  # ALBERT, sec. 4.1: n-gram masking
+        share = 0.25 if config.family == "electra" and config.d_model >= 1024 else 0.15  # ELECTRA, table 6
+        return MaskedRows(shards, ids, length=length, mode=_MODES[task], share=share, longest_ngram=ngram)
     rows = {"spans": SpanCorruptionRows, "infilling": InfillingRows, "continuation": ContinuationRows}[task]
     return rows(shards, ids, length=length, start=model.config.start_id)
 

@@ -91,10 +91,14 @@ class Ranks:
         return int(tensor)
 
     def sum_gradients(self, model: nn.Module) -> None:
-        """Add the gradients of all ranks, in one message. Of a shared-out model the backward pass has done it."""
+        """Add the gradients of all ranks. A parameter without one on any rank keeps none: the optimiser would decay it
+        for a gradient of 0. Of a shared-out model the backward pass has done it."""
         if self.world_size == 1 or self.shards:
             return
         parameters = [p for p in model.parameters() if p.requires_grad]
+        used = torch.tensor([int(p.grad is not None) for p in parameters], device=parameters[0].device)
+        torch.distributed.all_reduce(used, torch.distributed.ReduceOp.MAX)
+        parameters = [p for p, by_some in zip(parameters, used.tolist(), strict=True) if by_some]
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)

@@ -189,18 +189,22 @@ def evaluate(
     dtype: torch.dtype,
     ranks: Ranks | None = None,
 ) -> StepResult:
-    """What the objective says of `batches`, dealt to the ranks; nothing learned. Where memory runs out the rest goes
-    on with half the rows at a time; `micro_rows` is what worked. Raises FitError when a single row does not fit.
+    """What the objective says of `batches`, dealt to the ranks; nothing learned. Batches of streams, each of which
+    goes on from the one before, are read by every rank and counted by one. Where memory runs out the rest goes on with
+    half the rows at a time; `micro_rows` is what worked. Raises FitError when a single row does not fit.
     """
     ranks = ranks or Ranks()
-    result, waiting = StepResult(micro_rows=most_rows(batches)), list(batches[ranks.data_rank :: ranks.data_size])
-    spare = [] if len(waiting) == -(-len(batches) // ranks.data_size) else [batches[0]]  # all ranks meet equally often
+    streams = any(getattr(batch, "stream", None) is not None for batch in batches)
+    share, shares = (0, 1) if streams else (ranks.data_rank, ranks.data_size)
+    counts = not streams or ranks.data_rank == 0
+    result, waiting = StepResult(micro_rows=most_rows(batches)), list(batches[share::shares])
+    spare = [] if len(waiting) == -(-len(batches) // shares) else [batches[0]]  # all ranks meet equally often
     while waiting:
         failure = ""
         try:
             with autocast(device, dtype):
                 loss = objective(model, waiting[0].to(device))
-            result.add(loss, waiting.pop(0))
+            result.add(loss, waiting.pop(0), counts)
         except (RuntimeError, MemoryError) as error:
             if ranks.shards or not is_out_of_memory(error):
                 raise
