@@ -35,7 +35,7 @@ def _step(model: Model, mode: Mode, dtype: torch.dtype) -> tuple[float, list[tor
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("mode", ["blocks", "selective"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "rnn-mini", "lstm-mini", "gru-mini"])
 def test_the_gradients_are_the_same_with_dropout_too(family: str, mode: Mode, dtype: torch.dtype) -> None:
     changes = {"embedding_dropout": 0.1, "attention_dropout": 0.1, "residual_dropout": 0.1}
     loss, gradients = _step(tiny(family, **changes), "none", dtype)

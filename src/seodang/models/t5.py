@@ -123,7 +123,7 @@ class T5(AttentiveEncoderDecoder):
         d_attention = config.n_heads * config.d_head
         stds = {
             "embed": 1.0,
-            "head": 1.0,
+            "head": config.d_model**-0.5,
             "relative": config.d_model**-0.5,
             "q": (config.d_model * config.d_head) ** -0.5,
             "k": config.d_model**-0.5,

@@ -243,8 +243,8 @@ def run(config: RunConfig, prepared: Prepared, machine: Machine, checkpoint: Pat
 def _memory_lines(config: RunConfig, model: Model, frozen: Sequence[str], machine: Machine) -> list[str]:
     """What is not trained, and options that change nothing here."""
     lines = []
-    if model.recurrent and config.checkpoint_activations != "none":
-        lines.append("note       --checkpoint-activations has no effect: a recurrent model has no blocks")
+    if model.recurrent and config.checkpoint_activations == "selective":
+        lines.append("note       --checkpoint-activations selective is blocks here: a recurrent layer is one kernel")
     if frozen:
         count = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
         tied = ", and with the embedding the output matrix, which is the same" if model.head is None else ""

@@ -38,7 +38,7 @@ def checkpoint_activations(model: Model, mode: Mode) -> None:
 def _recomputed(selective: bool, block: Callable[..., Any], *inputs: Any) -> Any:
     if not torch.is_grad_enabled():
         return block(*inputs)
-    if selective:
+    if selective and isinstance(block, nn.Module):  # a recurrent layer's kernels change in place what would be kept
         chosen = partial(create_selective_checkpoint_contexts, _policy)
         return checkpoint(block, *inputs, use_reentrant=False, context_fn=chosen)
     return checkpoint(block, *inputs, use_reentrant=False)
