@@ -258,3 +258,9 @@ def test_a_short_text_has_fewer_streams(tmp_path: Path) -> None:
     short = make_shards(tmp_path, ["abc"])
     (batch,) = stream_batches(short, 16, 50)
     assert batch.n_targets == len(short) - 1
+
+
+def test_the_beginnings_of_streams_stand_for_all(shards: TokenShards) -> None:
+    some, every = (list(stream_batches(shards, 16, 5, max_tokens=most)) for most in (200, None))
+    assert len(some) == 2 < len(every)
+    assert all(torch.equal(a.targets, b.targets) for a, b in zip(some, every, strict=False))

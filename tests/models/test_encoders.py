@@ -130,10 +130,14 @@ def test_initialisation_is_the_papers(name: str) -> None:
 
 
 def test_zero_residual_leaves_the_stream_alone(name: str) -> None:
-    model = build_model(replace(published(name), vocab_size=50))
+    model, usual = (build_model(replace(published(name), vocab_size=50)) for _ in range(2))
     model.init_weights(torch.Generator().manual_seed(0), zero_residual=True)
+    usual.init_weights(torch.Generator().manual_seed(0))
     zeros = [where for where, p in model.named_parameters() if p.dim() == 2 and not p.any()]
     assert zeros and all(where.endswith(("attention.out.weight", "mlp.down.weight")) for where in zeros)
+    for key, value in model.state_dict().items():  # the others are the same with it as without
+        into_residual = key.endswith(("attention.out.weight", "mlp.down.weight"))
+        assert not value.any() if into_residual else torch.equal(value, usual.state_dict()[key]), key
 
 
 def test_a_text_beyond_the_context_is_refused(name: str) -> None:

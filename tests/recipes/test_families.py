@@ -21,7 +21,7 @@ from seodang.models.families import build_model
 from seodang.models.sizes import NOTES, SIZES, published
 from seodang.recipes.config import PretrainConfig
 from seodang.recipes.pretrain import pretrain
-from seodang.recipes.pretraining import OF_FAMILY, _rows
+from seodang.recipes.pretraining import OF_FAMILY, Dealing, _rows, from_shards
 from seodang.text.styles import style_of_family
 from seodang.text.train import train_tokenizer
 from seodang.training.log import read_rows
@@ -101,7 +101,7 @@ def test_micro_batches_change_nothing(model: str, corpus: Path, tmp_path: Path) 
     for micro in (1, 4):
         train(model, corpus, tmp_path / str(micro), steps=3, micro_batch=micro, dropout=0.0)
         found = read_rows(tmp_path / str(micro) / "metrics.jsonl")
-        losses.append([row["loss_per_token"] for row in found if "split" not in row])
+        losses.append([row["loss_per_token"] for row in found])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
@@ -159,3 +159,18 @@ def test_a_large_electra_masks_a_quarter(corpus: Path, tmp_path: Path) -> None:
         made = [rows.make(i, np.random.default_rng(i)).targets for i in range(len(rows))]
         shares[name] = sum((row >= 0).sum() for row in made) / sum(len(row) - 2 for row in made)
     assert shares == pytest.approx({"electra-base": 0.15, "electra-large": 0.25}, abs=0.01)
+
+
+def test_a_recurrent_evaluation_does_not_depend_on_the_micro_batch(corpus: Path, tmp_path: Path) -> None:
+    tokenizer = train_tokenizer([corpus.read_text(encoding="utf-8")], kind="bpe", style="gpt", vocab_size=300)
+    shards, model = build_shards([corpus], tokenizer, tmp_path / "shards"), build_model(published("lstm-mini"), "meta")
+    found = []
+    for micro in (1, 4):
+        deal, streams = Dealing(512, 64, micro, 0, 0, 1, True), dict[int, list[int]]()
+        ids = SpecialIds.of(tokenizer)
+        for batch in from_shards("language", shards, shards, ids, model, deal, must_evaluate=True).evaluation:
+            assert batch.stream is not None and len(batch.ids) <= micro
+            for row, targets in enumerate(batch.targets.tolist(), start=batch.stream[0]):
+                streams.setdefault(row, []).extend(targets)
+        found.append(streams)
+    assert found[0] == found[1]

@@ -95,10 +95,16 @@ class StreamLoader(StepLoader):
 
 
 def stream_batches(
-    shards: TokenShards, context_length: int, n_streams: int = 8, *, document_mask: bool = True
+    shards: TokenShards,
+    context_length: int,
+    n_streams: int = 8,
+    *,
+    document_mask: bool = True,
+    max_tokens: int | None = None,
 ) -> Iterator[Batch]:
     """Every token predicted once, for evaluation with the state carried on: batches of all streams, in order. A text of
-    fewer tokens than that has as many streams."""
+    fewer tokens than that has as many streams. `max_tokens` takes the first windows of each, about so many tokens.
+    """
     require_tokens(shards)
     n_streams = min(n_streams, shards.n_tokens - 1)
     loader = StreamLoader(
@@ -108,5 +114,6 @@ def stream_batches(
         micro_batch_size=n_streams,
         document_mask=document_mask,
     )
-    for (batch,) in islice(loader, loader.n_windows):
+    most = loader.n_windows if max_tokens is None else max(1, max_tokens // loader.tokens_per_step)
+    for (batch,) in islice(loader, min(most, loader.n_windows)):
         yield batch

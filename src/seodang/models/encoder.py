@@ -215,8 +215,10 @@ class Encoder(Model):
         """Matrices and tables from N(0, init_std) cut off at two standard deviations, as the released BERT code
         draws them; biases 0, gains 1."""
         into_residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
-        if parameter.dim() < 2 or (zero_residual and into_residual):
+        if parameter.dim() < 2:
             super().init_parameter(name, parameter, generator, zero_residual)
-        else:
-            std = self.config.init_std
-            nn.init.trunc_normal_(parameter, std=std, a=-2 * std, b=2 * std, generator=generator)
+            return
+        std = self.config.init_std
+        nn.init.trunc_normal_(parameter, std=std, a=-2 * std, b=2 * std, generator=generator)
+        if zero_residual and into_residual:  # drawn all the same, as the other weights do not depend on it
+            nn.init.zeros_(parameter)

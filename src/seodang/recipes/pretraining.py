@@ -33,6 +33,9 @@ from seodang.recipes.plan import say
 EVALUATION_TOKENS = 100_000
 """Held-out tokens looked at in each evaluation, spread over the held-out part."""
 
+EVALUATION_STREAMS = 16
+"""Streams that a recurrent model is evaluated on, whatever the micro-batch: each begins with an empty state."""
+
 OF_FAMILY: dict[str, PretrainingTask] = {
     "bert": "next-sentence",
     "roberta": "masked",
@@ -154,8 +157,12 @@ def _language(train: TokenShards, held_out: TokenShards | None, model: Model, de
     batches: Iterator[Batch] = iter(())
     if model.recurrent:
         if held_out is not None:
-            batches = stream_batches(held_out, deal.length, deal.micro_rows, document_mask=deal.document_mask)
-        return Material(CarriedState(), StreamLoader(train, **options), list(batches))
+            batches = stream_batches(
+                held_out, deal.length, EVALUATION_STREAMS, document_mask=deal.document_mask,
+                max_tokens=EVALUATION_TOKENS,
+            )  # fmt: skip
+        evaluation = [part for batch in batches for part in batch.split(deal.micro_rows)]
+        return Material(CarriedState(), StreamLoader(train, **options), evaluation)
     if held_out is not None:
         batches = evaluation_batches(
             held_out, deal.length, deal.micro_rows, document_mask=deal.document_mask, max_tokens=EVALUATION_TOKENS
