@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from seodang.cli.main import main
+from seodang.cli.results import finish_run
 from seodang.recipes.config import PretrainConfig
 from seodang.recipes.pretrain import pretrain
+from seodang.recipes.run import RunResult
+from seodang.training.trainer import Summary
 
 TEXT = "The cat sat on the mat and looked at the moon. 달이 밝습니다. " * 60
 OPTIONS = ["--quiet", "--dtype", "float32", "--device", "cpu", "--steps", "1"]
@@ -164,3 +168,41 @@ def test_a_model_that_will_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "t.txt").write_text(TEXT, encoding="utf-8")
     argv = ["pretrain", "--model", "llama-65b", "--data", str(tmp_path / "t.txt"), "--vocab-size", "300", *OPTIONS]
     _fails([*argv, "--out", str(tmp_path / "out")], 4, ["needs about", "are free"], capsys, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "tokenizer", "words"),
+    [
+        ("bert-tiny", "auto", True, ["--tokenizer", "no cls and no mask token", "tokenizer train --for bert"]),
+        ("t5-mini", "infilling", False, ["no bos and no mask token", "tokenizer train --for bart"]),
+        ("bart-mini", "spans", False, ["no sentinels", "tokenizer train --for t5"]),
+        ("lstm-mini", "pairs", False, ["--task pairs with a model of the family 'lstm'", "--task language"]),
+    ],
+)
+def test_a_task_without_its_parts_is_said_before_anything_is_encoded(
+    name: str, task: str, tokenizer: bool, words: list[str], model: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    argv = ["pretrain", "--model", name, "--task", task, "--data", str(tmp_path / "text.txt"), *OPTIONS]
+    argv += ["--tokenizer", str(model)] if tokenizer else ["--vocab-size", "400"]
+    _fails([*argv, "--out", str(tmp_path / "out")], 2, words, capsys, None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_too_small_to_hold_out_is_named_by_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.txt").write_text("hello")
+    argv = ["pretrain", "--model", "lstm-mini", "--data", str(tmp_path / "tiny.txt"), "--out", str(tmp_path / "out")]
+    _fails([*argv, *OPTIONS], 3, ["tiny.txt: too small to hold out", "--eval-fraction 0"], capsys, tmp_path / "out")
+
+
+def test_an_interrupted_run_calls_no_early_evaluation_its_last(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"loss_per_token": 4.0, "bits_per_byte": 1.0}
+    early = Summary(
+        steps=9, interrupted=True, first_evaluation=row, evaluation=row | {"loss_per_token": 3.0}, evaluated_step=5
+    )
+    assert finish_run(RunResult(Path("run"), early), False) == 130
+    assert "held-out loss at step 5 3.0000 per token" in capsys.readouterr().out
+    assert finish_run(RunResult(Path("run"), replace(early, evaluation=row, evaluated_step=0)), False) == 130
+    said = capsys.readouterr().out
+    assert said.count("held-out loss") == 1 and "after" not in said

@@ -100,6 +100,10 @@ def test_rows_serve_as_documents(tmp_path: Path) -> None:
     assert text_key(Row({"Text": "x", "content": "y"}, "f", 1)) == "Text"
     with pytest.raises(DataError, match="a.csv:7 has no running text"):
         text_key(Row({"tekst": "x"}, "a.csv", 7))
+    for values in ({"prompt": "x", "completion": "y"}, {"messages": []}):
+        with pytest.raises(DataError) as error:
+            text_key(Row(values, "a.jsonl", 1))
+        assert "seodang sft" in error.value.fix and "--task pairs" in error.value.fix
 
 
 def test_a_long_json_list_is_read_in_small_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,8 +117,9 @@ def test_pairs_are_read_from_every_kind_of_row(tmp_path: Path) -> None:
     assert pairs[0].n_bytes == 6 and notes == [] and pairs[3].where.endswith("c.tsv:1")
     pairs, notes = read_pairs(read_rows(files), tokenizer, max_source=8, max_target=30, max_lost=0.5)
     assert len(pairs) == 5 and "dropped as too long 1" in notes[0] and "c.tsv:1" in notes[0]
-    with pytest.raises(DataError, match="1 of 6 rows would be lost"):
+    with pytest.raises(DataError, match="1 of 6 rows would be lost") as error:
         read_pairs(read_rows(files), tokenizer, max_source=8, max_target=30)
+    assert "a source has more than 8 tokens" in error.value.why and "--max-lost" not in error.value.fix
 
 
 @pytest.mark.parametrize("row", ['{"source": "a", "target": " "}', '{"source": "a", "target": 3}', '{"a": "x"}'])

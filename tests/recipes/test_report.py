@@ -144,3 +144,29 @@ def test_numbers_people_read() -> None:
     assert [parts.span(s) for s in (4.21, 185, 3723)] == ["4.2 s", "3:05 min", "1:02:03 h"]
     assert [parts.size(n) for n in (12, 5.73e8)] == ["12\u00a0B", "573\u00a0MB"]
     assert parts.smooth([1.0, 1.0, 4.0, 1.0, 1.0]) == [1.0, 2.0, 2.0, 2.0, 1.0]
+
+
+def test_a_run_of_several_terms_is_labelled_as_such(tmp_path: Path) -> None:
+    rows = [
+        {"step": 0, "tokens": 0, "split": "eval", "loss_per_token": 5.9, "bits_per_byte": None, "masked_loss": 5.2,
+         "next_sentence_loss": 0.7, "masked_accuracy": 0.005, "next_sentence_accuracy": 0.5},
+        {"step": 1, "tokens": 500, "loss_per_token": 5.8, "bits_per_byte": None, "masked_loss": 5.1,
+         "next_sentence_loss": 0.7},
+        {"step": 1, "tokens": 500, "split": "eval", "loss_per_token": 5.0, "bits_per_byte": None, "masked_loss": 4.4,
+         "next_sentence_loss": 0.6, "masked_accuracy": 0.154, "next_sentence_accuracy": 0.75},
+    ]  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = " ".join(read(write_report(tmp_path).read_text(encoding="utf-8")).text)
+    assert "masked accuracy (held out) 0.154 first 0.005" in " ".join(text.split())
+    assert "Next sentence accuracy" in text and "loss of all terms" in text
+    assert "per token" not in text and "bits per byte" not in text.lower()
+
+
+def test_one_masked_term_is_a_mean_over_masked_tokens(tmp_path: Path) -> None:
+    rows = [
+        {"step": 1, "tokens": 500, "loss_per_token": 5.8, "bits_per_byte": None},
+        {"step": 1, "tokens": 500, "split": "eval", "loss_per_token": 5.0, "bits_per_byte": None,
+         "masked_accuracy": 0.1},
+    ]  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "Loss per masked token" in write_report(tmp_path).read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import torch
 
 from seodang.errors import SeodangError, UsageError
 from seodang.training import log
-from seodang.training.log import RunLog, duration, read_rows
+from seodang.training.log import RunLog, duration, in_words, read_rows
 from seodang.training.parallel import join_ranks
 
 
@@ -67,3 +67,24 @@ def test_half_of_torchrun_s_variables_is_a_usage_error(monkeypatch: pytest.Monke
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match="RANK"):
         join_ranks(torch.device("cpu"))
+
+
+def test_an_evaluation_says_what_its_loss_is_a_mean_over() -> None:
+    row = {"loss_per_token": 4.0, "bits_per_byte": 1.25}
+    assert in_words(row) == "4.0000 per token, 1.250 bits per byte"
+    unknown = {"loss_per_token": 4.0, "bits_per_byte": math.nan, "masked_accuracy": 0.1}
+    assert in_words(unknown) == "4.0000 per masked token, masked accuracy 0.100"
+    both = unknown | {"masked_loss": 3.3, "next_sentence_loss": 0.7}
+    assert in_words(both).startswith("4.0000 in all, masked accuracy 0.100, masked loss 3.300")
+
+
+def test_the_live_line_shows_bits_per_byte_only_where_there_are_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunLog(tmp_path)
+    row = {"step": 1, "loss_per_token": 4.0, "learning_rate": 1e-3, "tokens_per_second": 9.0, "peak_bytes": 1}
+    run.progress(row | {"bits_per_byte": math.nan}, "", 1.0, last=True)
+    assert "bits/byte" not in capsys.readouterr().err
+    run.progress(row | {"bits_per_byte": 1.5}, "", 1.0, last=True)
+    assert "bits/byte 1.500  lr" in capsys.readouterr().err
+    run.close()

@@ -26,6 +26,9 @@ SEPARATOR = "<|endoftext|>"
 TEXT_KEYS = ("text", "content", "document", "body", "article", "raw_content", "passage", "sentence", "review")
 """Keys under which a row's running text is looked for, in this order."""
 
+_ANSWER_KEYS = {"messages", "conversations", "instruction", "prompt", "question", "source"}
+"""Keys of rows that hold something said and its answer."""
+
 _SEPARATOR_LINE = re.compile(r"^<\|endoftext\|>[ \t]*(?:\n|\Z)", re.MULTILINE)
 
 
@@ -90,10 +93,13 @@ def text_key(row: Row) -> str:
             return by_name[name]
     strings = [key for key, value in row.values.items() if isinstance(value, str)]
     hint = suggest(strings[0], TEXT_KEYS) if strings else "write rows such as {\"text\": \"...\"}"
+    fix = f"rename the key that holds the text to \"text\" ({hint})"
+    if _ANSWER_KEYS & {key.casefold() for key in row.values}:
+        fix = "give dialogues and answers to seodang sft; an encoder-decoder learns rows of two texts: --task pairs"
     raise DataError(
         f"{row.where} has no running text",
         f"its keys are {', '.join(row.values) or 'none'}; text is looked for under {', '.join(TEXT_KEYS)}",
-        f"rename the key that holds the text to \"text\" ({hint})",
+        fix,
     )
 
 

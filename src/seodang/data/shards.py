@@ -153,10 +153,11 @@ class TokenShards:
             raise ValueError(f"eval_fraction is {eval_fraction}; it lies between 0 and 1")
         target = round(eval_fraction * self.n_tokens)
         if target < 2 or self.n_tokens - target < 2:
+            files = ", ".join(self.meta.get("files", [])[:3]) or self.folder
             raise DataError(
-                f"{self.folder} is too small to hold out {eval_fraction:.1%} of it",
+                f"{files}: too small to hold out {eval_fraction:.1%} of it",
                 f"it has {self.n_tokens} tokens",
-                "give more text, or name evaluation files with --eval",
+                "give more text, name evaluation files with --eval, or hold nothing out with --eval-fraction 0",
             )
         name = f"{eval_fraction}:{seed}"
         lengths = np.diff(self.starts)

@@ -53,8 +53,9 @@ def read_pairs(
     if n_rows and len(too_long) > max_lost * n_rows:
         raise DataError(
             f"{len(too_long):,} of {n_rows:,} rows would be lost ({len(too_long) / n_rows:.0%}): {some}",
-            f"they have more than {max_source:,} or {max_target:,} tokens; at most {max_lost:.0%} may be lost",
-            "raise --max-length, or accept the loss with --max-lost 1",
+            f"a source has more than {max_source:,} tokens or a target more than {max_target:,}; at most "
+            f"{max_lost:.0%} may be lost",
+            "raise --max-length, or cut or leave out those rows",
         )
     return pairs, [f"dropped as too long {len(too_long):,}: {some}"] if too_long else []
 

@@ -22,7 +22,8 @@ class RunConfig:
     """What every training run shares."""
 
     model: str
-    """Published name, one of ours (gpt2-mini), a folder, a GGUF file, or a hub id."""
+    """Published name (bert-base), one of ours (gpt2-mini, lstm-mini, bert-tiny, t5-mini, transformer-mini …), a folder,
+    a GGUF file, or a hub id."""
     data: tuple[Path, ...]
     """Files to train on."""
     out: Path

@@ -27,7 +27,7 @@ from seodang.recipes.config import PretrainConfig, PretrainingTask
 from seodang.recipes.defaults import pretraining
 from seodang.recipes.heads import with_heads_for
 from seodang.recipes.plan import Machine, make_plan, require_memory, rows_per_forward, sequence_length, with_options
-from seodang.recipes.pretraining import Dealing, Material, from_pairs, from_shards, holds_pairs, task_of
+from seodang.recipes.pretraining import Dealing, Material, from_pairs, from_shards, require_special, task_of
 from seodang.recipes.run import (
     Prepared,
     RunResult,
@@ -175,7 +175,9 @@ def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, mach
                 )
         return loaded
     sizes = published(config.model)
-    tokenizer = tokenizer_for(config, machine, pairs=_learns_from_pairs(config, sizes))
+    task = task_of(config.task, build_model(sizes, "meta"), expand(config.data))  # before anything is learned or read
+    tokenizer = tokenizer_for(config, machine, pairs=task == "pairs")
+    require_special(task, tokenizer, sizes.family, config.tokenizer)
     length = max(config.max_length or 0, sizes.context_length)
     model_config = with_vocabulary(replace(sizes, context_length=length), tokenizer)
     # before anything so large is built
@@ -188,11 +190,6 @@ def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, mach
         model.init_weights(torch.Generator().manual_seed(config.seed), zero_residual=config.zero_init)
     lineage = {"model": config.model, "path": None, "from_scratch": True}
     return Loaded(with_dropout(model, config.dropout), tokenizer, {}, source, lineage, weights)
-
-
-def _learns_from_pairs(config: PretrainConfig, sizes: ModelConfig) -> bool:
-    seq2seq = build_model(sizes, "meta").kind == "seq2seq"
-    return config.task == "pairs" or (config.task == "auto" and seq2seq and holds_pairs(expand(config.data)))
 
 
 def with_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:

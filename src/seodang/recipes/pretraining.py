@@ -29,6 +29,7 @@ from seodang.objectives.replaced import ReplacedTokenDetection
 from seodang.objectives.seq2seq import TeacherForcing
 from seodang.recipes.config import PretrainingTask
 from seodang.recipes.plan import say
+from seodang.text.tokenizer import Tokenizer
 
 EVALUATION_TOKENS = 100_000
 """Held-out tokens looked at in each evaluation, spread over the held-out part."""
@@ -54,6 +55,15 @@ OF_KIND: dict[Kind, tuple[PretrainingTask, ...]] = {
 }
 """What a kind of model can be trained to do; the first where the family's paper has no word on it."""
 
+_SPECIAL: dict[str, tuple[str, ...]] = {
+    "language": (), "masked": ("cls", "sep", "mask"), "next-sentence": ("cls", "sep", "mask"),
+    "sentence-order": ("cls", "sep", "mask"), "replaced": ("cls", "sep", "mask"), "spans": ("eos", "sentinels"),
+    "infilling": ("bos", "eos", "mask"), "continuation": ("eos",), "pairs": ("eos",),
+}  # fmt: skip
+"""The tokens that a task's rows are made with."""
+_STYLE = {"spans": "t5", "infilling": "bart"}
+"""Whose kind of vocabulary has them, where the model's own family may not."""
+
 _MODES: dict[PretrainingTask, Mode] = {
     "masked": "full-sentences", "next-sentence": "nsp", "sentence-order": "sop", "replaced": "plain",
 }  # fmt: skip
@@ -72,8 +82,23 @@ def task_of(asked: PretrainingTask, model: Model, files: list[Path]) -> Pretrain
     if asked not in OF_KIND[model.kind] or (asked == "replaced") != (family == "electra"):
         able = [task for task in OF_KIND[model.kind] if (task == "replaced") == (family == "electra")]
         fix = "--task " + " or ".join(able)
-        raise UsageError(f"--task {asked} with a {family} model", "it has no parts for it", fix)
+        raise UsageError(f"--task {asked} with a model of the family {family!r}", "it has no parts for it", fix)
     return asked
+
+
+def require_special(task: PretrainingTask, tokenizer: Tokenizer, family: str, named: str | None) -> None:
+    """Raises UsageError when the vocabulary lacks what the task's rows are made with; `named` is --tokenizer."""
+    ids, pair_of_bart = SpecialIds.of(tokenizer), task == "pairs" and family == "bart"
+    needed = ("bos", "eos") if pair_of_bart else _SPECIAL[task]
+    missing = [name for name in needed if getattr(ids, name) in (None, ())]
+    if missing:
+        what = "the vocabulary that is learned" if named is None else f"--tokenizer {named}"
+        style = _STYLE.get(task, family)
+        raise UsageError(
+            f"{what} for --task {task} has no {' and no '.join(missing)}{'' if missing == ['sentinels'] else ' token'}",
+            "the rows of this task are made with it",
+            f"one that has: seodang tokenizer train --for {style} --data … --out TOKENIZER, then --tokenizer TOKENIZER",
+        )
 
 
 def holds_pairs(files: list[Path]) -> bool:

@@ -14,6 +14,7 @@ from seodang.errors import DataError, UsageError
 from seodang.files import atomic_write
 from seodang.recipes import report_parts as parts
 from seodang.recipes.report_parts import Series, short, size, span
+from seodang.training.log import loss_unit
 
 DEMO = "demo.json"
 """What `seodang demo` leaves in its folder for this report."""
@@ -99,15 +100,18 @@ _SAMPLES_NOTE = "The same prompts, continued by the most probable token each tim
 def _run_tiles(run: Run) -> str:
     last = run.last
     items = [
-        ("loss per token", _figure(last.get("loss_per_token"), ".3f"), "training, last step"),
+        (f"loss {_loss_unit(run)}", _figure(last.get("loss_per_token"), ".3f"), "training, last step"),
         ("tokens", short(last.get("tokens", 0)), f"{len(run.train):,} steps"),
         ("time", span(last.get("seconds", 0)), f"{short(_rate(run))} tokens/s"),
         ("peak memory", size(last.get("peak_bytes", 0)), "of the process"),
     ]
     for split, rows in run.evaluations.items():
-        bits = rows[-1].get("bits_per_byte")
-        remark = f"first {_figure(rows[0].get('bits_per_byte'), '.3f')}"
-        items.insert(0, (f"bits per byte ({split})", _figure(bits, ".3f"), remark))
+        shown = ["bits_per_byte"] if math.isfinite(_number(rows[-1].get("bits_per_byte"))) else _measured(run)
+        items[:0] = [
+            (f"{key.replace('_', ' ')} ({_split(split)})", _figure(rows[-1].get(key), ".3f"),
+             f"first {_figure(rows[0].get(key), '.3f')}")
+            for key in shown
+        ]  # fmt: skip
     if "parameters" in run.facts:
         items.append(("parameters", short(run.facts["parameters"]), f"vocabulary {run.facts.get('vocabulary', 0):,}"))
     return parts.tiles(items, hero=True)
@@ -115,8 +119,9 @@ def _run_tiles(run: Run) -> str:
 
 def _curve_pairs(run: Run) -> list[str]:
     figures = [
-        _loss_curve(run),
+        _loss_curve(run, f"Loss {_loss_unit(run)}"),
         _bits_curve(run),
+        *(_measure_curve(run, key) for key in _measured(run)),
         parts.curve("Learning rate", [_series(run.train, "learning_rate", "learning rate")], "tokens", from_zero=True),
         parts.curve("Speed", [_series(run.train, "tokens_per_second", "tokens per second", noisy=True)], "tokens",
                     from_zero=True),
@@ -128,7 +133,8 @@ def _curve_pairs(run: Run) -> list[str]:
 
 
 def _loss_curve(run: Run, title: str = "Loss per token") -> str:
-    lines = [_series(run.train, "loss_per_token", "training", noisy=True)]
+    smoothed = ", labels smoothed" if "smoothed_loss" in run.last else ""
+    lines = [_series(run.train, "loss_per_token", f"training{smoothed}", noisy=True)]
     lines += [_series(rows, "loss_per_token", _split(name)) for name, rows in run.evaluations.items()]
     return parts.curve(title, lines, "tokens", "(nats)")
 
@@ -137,6 +143,22 @@ def _bits_curve(run: Run, title: str = "Bits per byte") -> str:
     lines = [_series(run.train, "bits_per_byte", "training", noisy=True)]
     lines += [_series(rows, "bits_per_byte", _split(name)) for name, rows in run.evaluations.items()]
     return parts.curve(title, lines, "tokens", "(lower is better; independent of the tokenizer)")
+
+
+def _measure_curve(run: Run, key: str) -> str:
+    lines = [_series(rows, key, _split(name)) for name, rows in run.evaluations.items()]
+    return parts.curve(key.replace("_", " ").capitalize(), lines, "tokens", "(a share of 1)", from_zero=True)
+
+
+def _measured(run: Run) -> list[str]:
+    """What the evaluations count beside the loss: masked_accuracy and the like."""
+    rows = [row for rows in run.evaluations.values() for row in rows]
+    return list(dict.fromkeys(key for row in rows for key in row if key.endswith(("_accuracy", "_recall", "_share"))))
+
+
+def _loss_unit(run: Run) -> str:
+    names = set(run.last).union(*(row for rows in run.evaluations.values() for row in rows))
+    return {"in all": "of all terms"}.get(unit := loss_unit(names), unit)
 
 
 def _split(name: str) -> str:

@@ -6,17 +6,21 @@ import json
 import math
 import sys
 import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import IO, Any
-
-import torch
+from typing import IO, TYPE_CHECKING, Any
 
 from seodang.files import atomic_write, make_folder
+
+if TYPE_CHECKING:  # a report is read without torch
+    import torch
 
 
 def peak_bytes(device: torch.device) -> int:
     """Peak memory of this process in bytes: the device's allocations on CUDA, resident memory elsewhere."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device)
     try:
         import resource
@@ -82,7 +86,7 @@ class RunLog:
         self._last_line = now
         text = (
             f"step {row['step']:>6}{total}  loss {row['loss_per_token']:.3f}  "
-            f"bits/byte {_number(row['bits_per_byte'])}  lr {row['learning_rate']:.1e}  "
+            f"{_bits(row['bits_per_byte'])}lr {row['learning_rate']:.1e}  "
             f"{row['tokens_per_second']:,.0f} tok/s{_share(row.get('mfu'))}  left {duration(remaining)}  "
             f"{row['peak_bytes'] / 1e9:.1f} GB"
         )
@@ -109,8 +113,24 @@ def _share(mfu: float | None) -> str:
     return "" if mfu is None or not math.isfinite(mfu) else f"  mfu {mfu:.0%}"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
+def _bits(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else f"bits/byte {value:.3f}  "
+
+
+def loss_unit(names: Collection[str]) -> str:
+    """What `loss_per_token` is a mean over, told by the other measures of its row: several terms are added up."""
+    if sum(name.endswith("_loss") for name in names) > 1:
+        return "in all"
+    return "per masked token" if "masked_accuracy" in names else "per token"
+
+
+def in_words(row: Mapping[str, float]) -> str:
+    """An evaluation: `4.1210 per token, 1.341 bits per byte`, and what else was measured."""
+    others = {key: value for key, value in row.items() if key not in ("loss_per_token", "bits_per_byte")}
+    bits = row["bits_per_byte"]
+    shown = f"{row['loss_per_token']:.4f} {loss_unit(others)}"
+    shown += f", {bits:.3f} bits per byte" if math.isfinite(bits) else ""  # nan: it is no likelihood of a text
+    return shown + "".join(f", {key.replace('_', ' ')} {value:.3f}" for key, value in others.items())
 
 
 def _open_tensorboard(folder: Path, after_step: int) -> Any:

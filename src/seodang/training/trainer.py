@@ -22,7 +22,7 @@ from seodang.errors import DataError, DivergedError, FitError
 from seodang.files import require_free_space
 from seodang.objectives.loss import Objective
 from seodang.training.carried import carried_tensors, load_carried
-from seodang.training.log import RunLog, peak_bytes
+from seodang.training.log import RunLog, in_words, peak_bytes
 from seodang.training.optimizer import load_optimizer_tensors, optimizer_tensors
 from seodang.training.out_of_memory import first_line, is_out_of_memory, most_rows, random_state, set_random_state
 from seodang.training.parallel import Ranks, lost_peer
@@ -386,10 +386,7 @@ class Trainer:
             if log is not None:
                 position = {"step": self.summary.steps, "tokens": self.summary.tokens, "split": "eval"}
                 log.row({**position, **result, "seconds": self.summary.seconds})
-                said = f"{total.loss:.4f} per token"
-                said += f", {total.bits_per_byte:.3f} bits/byte" if math.isfinite(total.bits_per_byte) else ""
-                said += "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in total.parts.items())
-                log.say(f"step {self.summary.steps}: held-out loss {said}")
+                log.say(f"step {self.summary.steps}: held-out loss {in_words(result)}")
         if self.sample is not None and (log is not None or self.ranks.shards):
             rows = self.sample()
             if log is not None:
