@@ -206,3 +206,17 @@ def test_an_interrupted_run_calls_no_early_evaluation_its_last(capsys: pytest.Ca
     assert finish_run(RunResult(Path("run"), replace(early, evaluation=row, evaluated_step=0)), False) == 130
     said = capsys.readouterr().out
     assert said.count("held-out loss") == 1 and "after" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("bert-tiny", 5), ("albert-mini", 5), ("roberta-mini", 4), ("electra-mini", 4), ("t5-mini", 3),
+                        ("bart-mini", 3)],
+)  # fmt: skip
+def test_rows_too_short_for_any_text(
+    name: str, least: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    argv = ["pretrain", "--model", name, "--data", str(tmp_path / "text.txt"), "--out", str(tmp_path / "out"), *OPTIONS]
+    argv += ["--dry-run", "--batch-tokens", "64", "--vocab-size", "400", "--eval-fraction", "0", "--max-length"]
+    _fails([*argv, str(least - 1)], 2, [f"--max-length {least} or more"], capsys, tmp_path / "out")
+    assert main([*argv, str(least)]) == 0

@@ -93,7 +93,8 @@ def _print_table(score: Score, rows: int) -> None:
     console.print(table)
     if len(score.ids) > rows:
         console.print(f"… and {len(score.ids) - rows:,} more tokens (--rows shows them)")
+    bits = f"bits per byte {score.bits_per_byte:.4f}   " if math.isfinite(score.bits_per_byte) else ""  # no bytes
     console.print(
-        f"log P {score.logprob:.3f}   perplexity {score.perplexity:.3f}   bits per byte {score.bits_per_byte:.4f}   "
+        f"log P {score.logprob:.3f}   perplexity {score.perplexity:.3f}   {bits}"
         f"({score.n_counted:,} tokens, {score.n_bytes:,} bytes)"
     )

@@ -27,7 +27,15 @@ from seodang.recipes.config import PretrainConfig, PretrainingTask
 from seodang.recipes.defaults import pretraining
 from seodang.recipes.heads import with_heads_for
 from seodang.recipes.plan import Machine, make_plan, require_memory, rows_per_forward, sequence_length, with_options
-from seodang.recipes.pretraining import Dealing, Material, from_pairs, from_shards, require_special, task_of
+from seodang.recipes.pretraining import (
+    Dealing,
+    Material,
+    from_pairs,
+    from_shards,
+    require_length,
+    require_special,
+    task_of,
+)
 from seodang.recipes.run import (
     Prepared,
     RunResult,
@@ -68,6 +76,7 @@ def _pretrain(config: PretrainConfig, shards: Path) -> RunResult:
     task = task_of(config.task, loaded.model, expand(config.data))
     loaded = with_heads_for(task, loaded, config.seed)
     length = sequence_length(config, loaded.model.config)
+    require_length(task, length)
     hyper = with_options(pretraining(loaded.model.config), config)
     batch_tokens = config.batch_tokens or hyper.batch_tokens
     micro_rows = rows_per_forward(config, loaded.model.config, length, max(1, batch_tokens // length), machine)

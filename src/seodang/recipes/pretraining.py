@@ -101,6 +101,21 @@ def require_special(task: PretrainingTask, tokenizer: Tokenizer, family: str, na
         )
 
 
+def require_length(task: PretrainingTask, length: int) -> None:
+    """Raises UsageError when no text fits between the special tokens of a row."""
+    pair, single, noised = 5, 4, 3
+    least = {
+        "next-sentence": pair, "sentence-order": pair, "masked": single, "replaced": single, "spans": noised,
+        "infilling": noised,
+    }.get(task, 1)  # fmt: skip
+    if length < least:
+        raise UsageError(
+            f"--max-length {length} with --task {task}",
+            "no text fits between the special tokens of a row",
+            f"--max-length {least} or more; 64 and above are usual",
+        )
+
+
 def holds_pairs(files: list[Path]) -> bool:
     """Whether the first file's first row is two texts, and not a document."""
     if not files or kind_of(files[0]) == "text":
