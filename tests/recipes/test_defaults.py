@@ -59,6 +59,10 @@ def test_small_recurrent_models_take_larger_steps() -> None:
     assert pretraining(published("seq2seq-mini")).lr < 2e-3
 
 
+def test_a_small_electra_learns_at_its_papers_rate() -> None:
+    assert pretraining(published("electra-mini")).lr == 5e-4
+
+
 def test_small_models_follow_kaplan() -> None:
     mini = pretraining(published("gpt2-mini"))
     assert "Kaplan" in mini.source and 0.001 < mini.lr < 0.0014

@@ -58,8 +58,10 @@ def pretraining(config: ModelConfig) -> Hyperparameters:
     if config.family not in ("transformer", *_ENCODERS):
         return small
     paper = PAPERS[config.family](config, n)
+    # 50 times the discriminator's loss diverges at Kaplan's rates (docs/log.md): the paper's own for its small model
+    lr = min(small.lr, paper.lr) if config.family == "electra" else small.lr
     return replace(
-        small, betas=paper.betas, eps=paper.eps, weight_decay=paper.weight_decay, schedule=paper.schedule,
+        small, lr=lr, betas=paper.betas, eps=paper.eps, weight_decay=paper.weight_decay, schedule=paper.schedule,
         min_lr_ratio=paper.min_lr_ratio, source=f"Kaplan et al. 2020, eq. D.1; the optimiser as {paper.source}",
     )  # fmt: skip
 
