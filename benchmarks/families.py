@@ -4,8 +4,9 @@
 
 Each model is trained by `seodang pretrain`'s own recipe with its defaults: the family's objective, its vocabulary
 learned from the text, hyper-parameters. `--minutes` are of processor time on one thread, so that other work on the
-machine does not shorten a run. A finished model in --out is not trained again. Prints one JSON row a model: held-out
-figures, those of a guesser who knows only how often each token occurs (`baseline`), tokens seen.
+machine does not shorten a run. A folder stands for its sizes and its vocabulary, with fresh weights. A finished model
+in --out is not trained again. Prints one JSON row a model: held-out figures, those of a guesser who knows only how
+often each token occurs (`baseline`), tokens seen.
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ from typing import Any
 
 import torch
 
-from seodang.checkpoints.huggingface import read_tokenizer
+from seodang.checkpoints.huggingface import read_config, read_tokenizer
 from seodang.data.readers import read_documents
 from seodang.models.cost import n_parameters
-from seodang.models.sizes import published
 from seodang.recipes.config import PretrainConfig
 from seodang.recipes.pretrain import pretrain
 from seodang.training import trainer
@@ -43,21 +43,22 @@ def learn(
     tokenizer: str | None = None,
 ) -> dict[str, Any]:
     """Train one model and say what it knows."""
-    folder = out / model
+    folder = out / Path(model).name
     if (folder / RESULT).is_file():
         return json.loads((folder / RESULT).read_text(encoding="utf-8"))
     before = time.process_time()
     result = pretrain(
         PretrainConfig(
             model=model, data=tuple(data), out=folder, minutes=minutes, seed=seed, batch_tokens=batch_tokens,
-            tokenizer=tokenizer, max_length=256, quiet=True, compile="off", eval_every=10**9, resume=folder.exists(),
+            tokenizer=tokenizer, from_scratch=Path(model).is_dir(), max_length=256, quiet=True, compile="off",
+            eval_every=10**9, resume=folder.exists(),
         )  # fmt: skip
     )
     used = read_tokenizer(folder)
     assert used is not None
     row = {
         "model": model,
-        "parameters": n_parameters(published(model, vocab_size=used.vocab_size)),
+        "parameters": n_parameters(read_config(folder)),
         "vocabulary": used.vocab_size,
         "processor_seconds": round(time.process_time() - before, 1),
         "steps": result.summary.steps,
