@@ -99,6 +99,25 @@ def test_an_encoder_sees_both_sides_and_no_padding() -> None:
     torch.testing.assert_close(attend(q, k, v, mask, causal=False), plain(q, k, v, same))
 
 
+@pytest.mark.parametrize("case", ["both sides", "documents", "window"])
+def test_gradients_of_every_mask(case: str) -> None:
+    q, k, v = tensors(2, 4, 2, 300, 8)
+    documents = packed(2, 300) if case == "documents" else None
+    window = 20 if case == "window" else None
+    options = {"causal": case == "window", "window": window, "dtype": torch.float64, "device": CPU}
+    mask = attention_mask(300, 300, documents, **options)
+    allowed = torch.ones(1, 300, 300, dtype=torch.bool)
+    if documents is not None:
+        allowed = documents[:, :, None] == documents[:, None, :]
+    if window is not None:
+        place = torch.arange(300)
+        allowed = ((place[None] <= place[:, None]) & (place[None] > place[:, None] - window))[None]
+    up = torch.randn(2, 4, 300, 8, dtype=torch.float64)
+    found = torch.autograd.grad(attend(q, k, v, mask, causal=case == "window"), (q, k, v), up)
+    for ours, right in zip(found, torch.autograd.grad(plain(q, k, v, allowed), (q, k, v), up), strict=True):
+        torch.testing.assert_close(ours, right)
+
+
 @pytest.mark.parametrize("n_queries", [1, 140])
 def test_a_target_sees_the_real_tokens_of_its_source(n_queries: int) -> None:
     q, _, _ = tensors(2, 4, 2, n_queries, 8)

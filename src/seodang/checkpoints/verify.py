@@ -113,7 +113,7 @@ def _shapes(folder: Path) -> str:
         for key, value in then.items():
             if now[key] != value:
                 raise DataError(f"config.json has {key} = {now[key]}", f"{SEODANG} was written with {value}")
-    return f"{len(tensors.files)} tensors of a {layout.model_type} model, as config.json says"
+    return f"{len(tensors.files)} tensors, as config.json of the type {layout.model_type} says"
 
 
 def _finite(folder: Path) -> str:
