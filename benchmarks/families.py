@@ -41,6 +41,7 @@ def learn(
     seed: int = 0,
     batch_tokens: int | None = None,
     tokenizer: str | None = None,
+    vocab_size: int | None = None,
 ) -> dict[str, Any]:
     """Train one model and say what it knows."""
     folder = out / Path(model).name
@@ -50,8 +51,8 @@ def learn(
     result = pretrain(
         PretrainConfig(
             model=model, data=tuple(data), out=folder, minutes=minutes, seed=seed, batch_tokens=batch_tokens,
-            tokenizer=tokenizer, from_scratch=Path(model).is_dir(), max_length=256, quiet=True, compile="off",
-            eval_every=10**9, resume=folder.exists(),
+            tokenizer=tokenizer, vocab_size=vocab_size, from_scratch=Path(model).is_dir(), max_length=256,
+            quiet=True, compile="off", eval_every=10**9, resume=folder.exists(),
         )  # fmt: skip
     )
     used = read_tokenizer(folder)
@@ -92,13 +93,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--batch-tokens", type=int)
     parser.add_argument("--tokenizer", help="a folder; learned from the text when not given")
+    parser.add_argument("--vocab-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     trainer.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[attr-defined]
     for model in options.models:
         row = learn(
-            model, options.data, options.out, options.minutes, options.seed, options.batch_tokens, options.tokenizer
+            model, options.data, options.out, options.minutes, options.seed, options.batch_tokens, options.tokenizer,
+            options.vocab_size,
         )
         print(json.dumps(row), flush=True)
         print(f"{model}: done", file=sys.stderr, flush=True)
