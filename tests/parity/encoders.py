@@ -30,6 +30,7 @@ from transformers import (
 from seodang.checkpoints.huggingface import load_folder
 from seodang.models.electra import Electra
 from seodang.models.encoder import Encoder
+from tests.parity.models import enlarged
 
 VOCAB, CONTEXT = 67, 24
 _SIZES: dict[str, Any] = {
@@ -97,15 +98,8 @@ CASES: dict[str, Callable[[], PreTrainedModel]] = {
 
 
 def theirs(case: str) -> PreTrainedModel:
-    """The case's model with weights large enough that a wrong one shows."""
-    torch.manual_seed(0)
-    model = CASES[case]()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            shape, one = parameter.shape, 1.0 if parameter.dim() == 1 else 0.0
-            parameter.copy_(one + 0.3 * torch.randn(shape, generator=generator))
-    return model.eval()
+    """The case's model, enlarged."""
+    return enlarged(CASES[case])
 
 
 def ours(model: PreTrainedModel, folder: Path, **options: Any) -> Encoder:

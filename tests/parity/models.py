@@ -211,16 +211,21 @@ CASES: dict[str, Callable[[], PreTrainedModel]] = {
 }  # fmt: skip
 
 
-def theirs(case: str) -> PreTrainedModel:
-    """The case's model with weights large enough that a wrong one shows."""
+def enlarged(make: Callable[[], PreTrainedModel]) -> PreTrainedModel:
+    """What `make` gives, always the same, with weights large enough that a wrong one shows."""
     torch.manual_seed(0)
-    model = CASES[case]()
+    model = make()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
             shape, one = parameter.shape, 1.0 if parameter.dim() == 1 else 0.0
             parameter.copy_(one + 0.3 * torch.randn(shape, generator=generator))
     return model.eval()
+
+
+def theirs(case: str) -> PreTrainedModel:
+    """The case's model, enlarged."""
+    return enlarged(CASES[case])
 
 
 def ours(model: PreTrainedModel, folder: Path, **options: Any) -> Model:

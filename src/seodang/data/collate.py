@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,25 +20,35 @@ def window_batch(shards: TokenShards, starts: Sequence[int], length: int, docume
     the document before predicts as its end, stands at position 0 of the next as its start, just as it does in front
     of a text that is scored or generated; no position is without a target and none sees another document's text.
     """
-    ids = np.zeros((len(starts), length), dtype=np.int64)
-    targets = np.full((len(starts), length), IGNORE, dtype=np.int64)
-    documents = np.full((len(starts), length), -1, dtype=np.int64)
-    positions = np.zeros((len(starts), length), dtype=np.int64)
-    for row, start in enumerate(starts):
-        window = shards.read(start, min(start + length + 1, shards.n_tokens))
-        n = len(window) - 1
-        ids[row, :n], targets[row, :n] = window[:-1], window[1:]
-        at = np.arange(start, start + n)
+    last = shards.n_tokens - 1
+    batch = read_windows(shards, [(start, start, min(start + length, last)) for start in starts], length, document_mask)
+    return batch if batch.documents is not None else replace(batch, positions=None)
+
+
+def read_windows(
+    shards: TokenShards, spans: Sequence[tuple[int, int, int]], length: int, document_mask: bool
+) -> Batch:
+    """What `window_batch` describes, of spans (begin, start, stop): a row reads the tokens start … stop - 1, and a text
+    that goes on from before `begin` counts its positions from there. `documents` is None where every row is full and of
+    one document, the fast path of attention.
+    """
+    shape = (len(spans), length)
+    ids, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    targets, documents = np.full(shape, IGNORE, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+    for row, (begin, start, stop) in enumerate(spans):
+        n = stop - start
+        if n == 0:
+            continue
+        window, at = shards.read(start, stop + 1), np.arange(start, stop)
         number = shards.document_at(at + 1) if document_mask else np.zeros(n, dtype=np.int64)
-        documents[row, :n] = number - number[0]
-        positions[row, :n] = at - np.maximum(shards.starts[number] - 1 if document_mask else start, start)
+        ids[row, :n], targets[row, :n], documents[row, :n] = window[:-1], window[1:], number - number[0]
+        positions[row, :n] = at - np.maximum(shards.starts[number] - 1 if document_mask else 0, begin)
     n_bytes = int(shards.token_bytes[targets[targets != IGNORE]].sum())
-    masked = bool(documents.any())  # all 0: every row is one document, the fast path of attention
     return Batch(
         torch.from_numpy(ids),
         torch.from_numpy(targets),
-        torch.from_numpy(documents) if masked else None,
-        torch.from_numpy(positions) if masked else None,
+        torch.from_numpy(documents) if documents.any() else None,
+        torch.from_numpy(positions),
         round(n_bytes * shards.bytes_ratio),
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
-import torch
 
-from seodang.data.batch import IGNORE, Batch
+from seodang.data.batch import Batch
+from seodang.data.collate import read_windows
 from seodang.data.loader import StepLoader, digest, require_tokens
 from seodang.data.shards import TokenShards
 from seodang.errors import DataError
@@ -68,30 +69,13 @@ class StreamLoader(StepLoader):
         epoch, first = rows[0]
         window = first // self.rows_per_step
         streams = [row % self.rows_per_step for _, row in rows]
-        shape = (len(rows), self.context_length)
-        ids, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        targets, documents = np.full(shape, IGNORE, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
-        for b, stream in enumerate(streams):
+        spans = []
+        for stream in streams:
             begin, end = int(self.bounds[stream]), int(self.bounds[stream + 1])
             start = min(begin + window * self.context_length, end)
-            n = min(self.context_length, end - start)
-            if n == 0:
-                continue
-            text = self.shards.read(start, start + n + 1)
-            at = np.arange(start, start + n)
-            # as in `window_batch`: a position belongs to the document of the token it predicts
-            number = self.shards.document_at(at + 1) if self.document_mask else np.zeros(n, dtype=np.int64)
-            ids[b, :n], targets[b, :n], documents[b, :n] = text[:-1], text[1:], number - number[0]
-            positions[b, :n] = at - np.maximum(self.shards.starts[number] - 1 if self.document_mask else 0, begin)
-        n_bytes = int(self.shards.token_bytes[targets[targets != IGNORE]].sum())
-        return Batch(
-            torch.from_numpy(ids),
-            torch.from_numpy(targets),
-            torch.from_numpy(documents) if documents.any() else None,
-            torch.from_numpy(positions),
-            round(n_bytes * self.shards.bytes_ratio),
-            stream=(streams[0] // self.world_size, epoch * self.n_windows + window),
-        )
+            spans.append((begin, start, min(start + self.context_length, end)))
+        batch = read_windows(self.shards, spans, self.context_length, self.document_mask)
+        return replace(batch, stream=(streams[0] // self.world_size, epoch * self.n_windows + window))
 
 
 def stream_batches(

@@ -194,11 +194,6 @@ class AttentiveEncoderDecoder(EncoderDecoder):
 
     # -- the two passes --------------------------------------------------------------------------------------------
 
-    @property
-    def max_source_tokens(self) -> int:
-        """The most tokens of a source."""
-        return self.config.context_length
-
     def encode(self, ids: Tensor, *, mask: Tensor | None = None, documents: Tensor | None = None) -> Memory:
         """States (B, S, D) of the sources `ids` (B, S). mask (B, S): True for real tokens; documents: -1 is padding.
 

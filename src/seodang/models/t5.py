@@ -109,11 +109,6 @@ class T5(AttentiveEncoderDecoder):
         """No limit: the last bucket has no end."""
         return UNLIMITED
 
-    @property
-    def max_source_tokens(self) -> int:
-        """No limit either."""
-        return UNLIMITED
-
     def init_parameter(
         self, name: str, parameter: Tensor, generator: torch.Generator | None, zero_residual: bool
     ) -> None:

@@ -64,11 +64,6 @@ class Transformer(PostNormEncoderDecoder):
         """No limit: the waves go on."""
         return UNLIMITED
 
-    @property
-    def max_source_tokens(self) -> int:
-        """No limit either."""
-        return UNLIMITED
-
     def init_parameter(
         self, name: str, parameter: Tensor, generator: torch.Generator | None, zero_residual: bool
     ) -> None:

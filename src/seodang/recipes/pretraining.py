@@ -231,5 +231,3 @@ def _objective(task: PretrainingTask, model: Model) -> Objective:
         return MaskedLanguageModelling({"next-sentence": "next_sentence", "sentence-order": "sentence_order"}.get(task))
     # Vaswani et al. 2017, sec. 5.4
     return TeacherForcing(label_smoothing=0.1 if model.config.family == "transformer" else 0.0)
-
-

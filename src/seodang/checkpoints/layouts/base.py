@@ -11,9 +11,21 @@ from typing import Any
 from torch import Tensor
 
 from seodang.errors import DataError, UsageError
-from seodang.models.config import ModelConfig
+from seodang.models.config import Activation, ModelConfig
 
 _LAYER = re.compile(r"^((?:\w+\.)*layers)\.(\d+)\.")
+
+ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+"""Their names of activations → ours."""
+OLDER_NAMES: Mapping[Activation, str] = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
+"""Ours → the names that their older configs write."""
 
 Change = Callable[[str, Tensor, ModelConfig], Tensor]
 """(our name, value, config) → the value as the other side keeps it."""

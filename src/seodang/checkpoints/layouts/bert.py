@@ -6,18 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from seodang.checkpoints.layouts.base import Layout, cannot_express, choice, refuse, setting
+from seodang.checkpoints.layouts.base import ACTIVATIONS, OLDER_NAMES, Layout, cannot_express, choice, refuse, setting
 from seodang.models.config import ModelConfig
 
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
-NAMES = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
 CLASSES = {
     "BertForPreTraining": ("pooler", "masked", "sentence"),
     "BertForMaskedLM": ("masked",),
@@ -78,7 +69,7 @@ def shared_keys(config: ModelConfig, model_type: str, classes: Mapping[str, tupl
         "num_hidden_layers": config.n_layers,
         "num_attention_heads": config.n_heads,
         "intermediate_size": config.d_ff,
-        "hidden_act": NAMES[config.activation],
+        "hidden_act": OLDER_NAMES[config.activation],
         "layer_norm_eps": config.norm_eps,
         "type_vocab_size": config.n_segments,
         "hidden_dropout_prob": config.residual_dropout,

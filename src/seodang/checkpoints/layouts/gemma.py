@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from seodang.checkpoints.layouts.base import Layout, cannot_express, check_unset, choice, refuse
-from seodang.checkpoints.layouts.llama import ACTIVATIONS, IGNORED, MODULES, NAMES, shared_keys, shared_settings
+from seodang.checkpoints.layouts.base import ACTIVATIONS, Layout, cannot_express, check_unset, choice, refuse
+from seodang.checkpoints.layouts.llama import IGNORED, MODULES, NAMES, shared_keys, shared_settings
 from seodang.checkpoints.layouts.rope import rope_from, rope_to
 from seodang.checkpoints.layouts.windows import layer_types, windows_from
 from seodang.models.config import ModelConfig

@@ -5,19 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from seodang.checkpoints.layouts.base import Layout, check_unset, choice, refuse
+from seodang.checkpoints.layouts.base import ACTIVATIONS, OLDER_NAMES, Layout, check_unset, choice, refuse
 from seodang.checkpoints.layouts.gpt1 import CONV1D, check_plain, shared_keys, shared_settings
 from seodang.models.config import ModelConfig
-
-ACTIVATIONS = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
-NAMES = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}
 
 
 def to_config(config: dict[str, Any]) -> ModelConfig:
@@ -44,7 +34,7 @@ def from_config(config: ModelConfig) -> dict[str, Any]:
     return {
         **shared_keys(config),
         "n_inner": config.d_ff,
-        "activation_function": NAMES[config.activation],
+        "activation_function": OLDER_NAMES[config.activation],
         "scale_attn_weights": True,
         "use_cache": True,
     }

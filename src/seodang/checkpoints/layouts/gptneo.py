@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seodang.checkpoints.layouts.base import Layout, check_unset, choice, refuse, setting
+from seodang.checkpoints.layouts.base import ACTIVATIONS, OLDER_NAMES, Layout, check_unset, choice, refuse, setting
 from seodang.checkpoints.layouts.gpt1 import check_plain
-from seodang.checkpoints.layouts.gpt2 import ACTIVATIONS, NAMES
 from seodang.errors import DataError
 from seodang.models.config import ModelConfig
 
@@ -75,7 +74,7 @@ def from_config(config: ModelConfig) -> dict[str, Any]:
         "num_layers": config.n_layers,
         "num_heads": config.n_heads,
         "intermediate_size": config.d_ff,
-        "activation_function": NAMES[config.activation],
+        "activation_function": OLDER_NAMES[config.activation],
         "layer_norm_epsilon": config.norm_eps,
         "tie_word_embeddings": config.tied,
         "attention_types": [[names[:repeats], count // repeats]],

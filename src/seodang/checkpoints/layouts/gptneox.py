@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from seodang.checkpoints.layouts.base import Layout, cannot_express, check_unset, choice, refuse, setting
+from seodang.checkpoints.layouts.base import ACTIVATIONS, Layout, cannot_express, check_unset, choice, refuse, setting
 from seodang.checkpoints.layouts.gpt1 import check_heads
-from seodang.checkpoints.layouts.llama import ACTIVATIONS, NAMES
+from seodang.checkpoints.layouts.llama import NAMES
 from seodang.checkpoints.layouts.rope import rope_from, rope_to
 from seodang.models.config import ModelConfig
 

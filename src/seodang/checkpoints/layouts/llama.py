@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from seodang.checkpoints.layouts.base import Layout, cannot_express, check_unset, choice, refuse, setting
+from seodang.checkpoints.layouts.base import (
+    ACTIVATIONS,
+    OLDER_NAMES,
+    Layout,
+    cannot_express,
+    check_unset,
+    choice,
+    refuse,
+    setting,
+)
 from seodang.checkpoints.layouts.rope import rope_from, rope_to
 from seodang.models.config import ModelConfig
 
-ACTIVATIONS = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-}
-NAMES = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+NAMES = {**OLDER_NAMES, "gelu_tanh": "gelu_pytorch_tanh"}
 
 
 def shared_settings(config: dict[str, Any], *, tied: bool = False, d_head: int = 0) -> dict[str, Any]:
