@@ -15,8 +15,8 @@ from tests.guard.source import PACKAGE, module_name, modules, tree
 
 # Data walks through the folders in this order; a folder may import only from itself and from those before it.
 ORDER = (
-    "errors files text data vectors models objectives checkpoints training adapters inference alignment evaluation "
-    "studies planning serving recipes cli"
+    "errors files text data vectors models objectives checkpoints training adapters inference prompting alignment "
+    "evaluation planning recipes studies serving cli"
 ).split()
 
 HEAVY = ("torch", "transformers", "tokenizers", "gguf", "pyarrow", "matplotlib", "tensorboard", "gensim")

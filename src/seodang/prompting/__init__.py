@@ -1,0 +1,1 @@
+"""EXAMPLES → PROMPT: templates, demonstrations, answers, reasoning, several tasks at once."""
