@@ -73,3 +73,26 @@ def test_the_targets_are_the_decoders() -> None:
     Batch(torch.zeros(2, 3), torch.zeros(2, 5), decoder_ids=torch.zeros(2, 5))
     with pytest.raises(ValueError, match="targets"):
         Batch(torch.zeros(2, 3), torch.zeros(2, 3), decoder_ids=torch.zeros(2, 5))
+
+
+def test_rows_of_several_sequences() -> None:
+    """(B, S, T): two rows, of two answers and of one."""
+    ids = torch.arange(16).view(2, 2, 4)
+    documents = torch.tensor([[[0, 0, 0, -1], [0, 0, 0, 0]], [[0, 0, -1, -1], [-1, -1, -1, -1]]])
+    batch = Batch(ids, ids + 1, documents, segments=torch.zeros_like(ids), labels=torch.tensor([0.5, 2.0]))
+    assert batch.n_tokens == 9
+    assert batch.last.tolist() == [[2, 3], [1, 0]]
+    second = batch.split(1)[1]
+    assert torch.equal(second.ids, ids[1:]) and second.labels is not None and second.labels.tolist() == [2.0]
+    assert batch.to("cpu").labels is not None
+    flat = batch.sequences()
+    assert flat.ids.shape == (4, 4) and flat.labels is None
+    assert flat.documents is not None and flat.documents[2].tolist() == [0, 0, -1, -1]
+    assert torch.equal(flat.last, batch.last.flatten())
+    with pytest.raises(ValueError, match="labels"):
+        Batch(ids, ids, labels=torch.zeros(2, 2))
+
+
+def test_without_padding_the_last_position_is_the_end() -> None:
+    ids = torch.zeros(3, 5, dtype=torch.int64)
+    assert Batch(ids, ids).last.tolist() == [4, 4, 4]

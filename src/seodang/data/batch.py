@@ -16,6 +16,10 @@ IGNORE = -100
 class Batch:
     """One micro-batch. B rows, T positions, U positions of a decoder.
 
+    Rows of a labelled task may be of S sequences each, the orders of two texts or the answers of a choice: ids,
+    targets, documents, positions and segments are then (B, S, T), and a sequence whose documents are all -1 does not
+    exist.
+
     ids          (B, T) int64, input token ids: the decoder's of a causal model, else the encoder's.
     targets      (B, T) int64, the id each position must predict, already aligned with `ids`; -100 carries no loss.
                  With `decoder_ids` they are the decoder's: (B, U), aligned with those.
@@ -24,7 +28,7 @@ class Batch:
     positions    (B, T) int64 or None: position within the document, restarting at 0. None: 0 … T-1.
     n_bytes      UTF-8 bytes that the predicted targets stand for (0 if unknown), for bits per byte.
     segments     (B, T) int64 or None: token types, 0 for the first text of a pair and 1 for the second.
-    labels       (B,) int64 or None: class of each row, such as whether B follows A; -100 for none.
+    labels       (B,) int64 or None: class of each row, such as whether B follows A; -100 for none. float32 for a score.
     decoder_ids  (B, U) int64 or None: what an encoder-decoder's decoder reads.
     draws        (B, T) float32 or None: numbers from [0, 1) for what an objective draws at each position, so that
                  micro-batches and ranks change no draw.
@@ -69,6 +73,23 @@ class Batch:
             stream = None if self.stream is None else (self.stream[0] + start, self.stream[1])
             parts.append(replace(self, **cut, n_bytes=0 if start else self.n_bytes, stream=stream))
         return parts
+
+    def sequences(self) -> Batch:
+        """The same with every sequence as a row: (B, S, T) becomes (B·S, T), without labels, which belong to rows."""
+        n_rows = self.ids.shape[:-1].numel()
+        flat: dict[str, Any] = {
+            name: None if name == "labels" else value.reshape(n_rows, value.shape[-1])
+            for name, value in self._tensors().items()
+        }
+        return replace(self, **flat)
+
+    @property
+    def last(self) -> Tensor:
+        """(B,) or (B, S) int64: the last position that is not padding; 0 in a sequence that is all padding."""
+        if self.documents is None:
+            return torch.full(self.ids.shape[:-1], self.ids.shape[-1] - 1, device=self.ids.device)
+        at = torch.arange(self.ids.shape[-1], device=self.ids.device)
+        return torch.where(self.documents >= 0, at, 0).amax(-1)
 
     @property
     def n_tokens(self) -> int:
