@@ -105,5 +105,7 @@ def test_all_of_it_together() -> None:
     found = measure("matthews", [1, 1], [0, 1]).to_dict()
     assert found["value"] == found["low"] == found["high"] == found["baseline"] == 0
     assert found["n"] == 2 and "0/0" in found["notes"][0]
+    alone = measure("word_perplexity", [-2.0], [1])
+    assert alone.baseline is None and alone.low == alone.high == alone.value and "one row" in alone.notes[0]
     with pytest.raises(UsageError, match="level"):
         interval("f1", [1], [1], 95)

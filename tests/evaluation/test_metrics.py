@@ -110,6 +110,16 @@ def test_answers_by_hand() -> None:
     assert overlap_f1("aab", "abb") == pytest.approx(2 * 2 / 6)
 
 
+def test_perplexities_by_hand() -> None:
+    """log P −2 of 1 word and −4 of 2: exp(6/3); rows are weighed by their length, not averaged."""
+    assert METRICS["word_perplexity"].function([-2.0, -4.0], [1, 2]) == pytest.approx(math.exp(2))
+    assert METRICS["bits_per_byte"].function([-8 * math.log(2)], [4]) == pytest.approx(2)
+    assert METRICS["token_perplexity"].function([-1e6], [1]) == math.inf
+    assert not METRICS["byte_perplexity"].higher_is_better
+    with pytest.raises(UsageError, match="row 1 has 0 units"):
+        METRICS["token_perplexity"].function([-1.0, 0.0], [1, 0])
+
+
 # ---- equality with scikit-learn and scipy ------------------------------------------------------------------------
 
 

@@ -30,7 +30,8 @@ class Measurement:
     low: float
     high: float
     level: float
-    baseline: float
+    baseline: float | None
+    """What always saying the same scores; None for log-probabilities."""
     n: int
     notes: tuple[str, ...] = ()
 
@@ -53,8 +54,10 @@ def measure(
     value = metric.function(predictions, references)
     low, high = interval(metric, predictions, references, level, seed=seed)
     baseline = majority_baseline(metric, references, train_references)
-    notes = tuple(metric.notes(predictions, references))
-    return Measurement(metric.name, value, low, high, level, baseline, len(references), notes)
+    notes = metric.notes(predictions, references)
+    if len(references) == 1 and not metric.proportion:
+        notes.append("one row: it says nothing about the spread of others, and the interval has no width")
+    return Measurement(metric.name, value, low, high, level, baseline, len(references), tuple(notes))
 
 
 def interval(
@@ -78,7 +81,7 @@ def interval(
         right = int(metric.rows(predictions, references).sum())
         return wilson(right, len(references), level)
     values = bootstrap(metric, predictions, references, resamples=resamples, seed=seed)
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     return float(low), float(high)
 
 
@@ -114,13 +117,15 @@ def drawn(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 def majority_baseline(
     metric: str | Metric, references: Sequence[Any], train_references: Sequence[Any] | None = None
-) -> float:
+) -> float | None:
     """What a model scores that always says the same: the most frequent class or text, or the mean score.
 
     Of the training rows where they are given, otherwise of the references themselves; of several classes equally
-    frequent, the lowest.
+    frequent, the lowest. None for log-probabilities.
     """
     metric = find(metric) if isinstance(metric, str) else metric
+    if metric.kind == "logprob":
+        return None
     known = references if train_references is None or not len(train_references) else train_references
     if metric.kind == "score":
         answer: Any = float(np.mean([float(value) for value in known]))

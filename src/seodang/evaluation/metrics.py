@@ -20,7 +20,7 @@ from seodang.evaluation import rouge, text_match
 
 Array = np.ndarray
 OfCounts = Callable[[Array], Array]
-Kind = Literal["class", "score", "text"]
+Kind = Literal["class", "score", "text", "logprob"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Metric:
 
     name: str
     kind: Kind
-    """What is predicted: the number of a class, a real-valued score, or a text."""
+    """What is predicted: the number of a class, a real-valued score, a text, or a natural log-probability."""
     prepare: Callable[[Sequence[Any], Sequence[Any]], OfCounts] = field(repr=False)
     rows: Callable[[Sequence[Any], Sequence[Any]], Array] | None = field(default=None, repr=False)
     """Scores of the rows (N,), where the metric is their mean; None where it is not a mean (F1, correlations)."""
@@ -261,6 +261,38 @@ def _rouge_metrics() -> list[Metric]:
     ]
 
 
+# ---- log-probabilities -----------------------------------------------------------------------------------------
+
+
+def _per_unit(formula: Callable[[Array], Array]) -> Callable[..., OfCounts]:
+    """Of Σ logprob / Σ units over the rows, whose references are their numbers of tokens, words or bytes."""
+
+    def prepare(predictions: Sequence[Any], references: Sequence[Any]) -> OfCounts:
+        logprobs = np.array([-np.inf if value is None else value for value in predictions], dtype=float)
+        units = np.asarray(references, dtype=float)
+        if not (units > 0).all():
+            row = int(np.flatnonzero(~(units > 0))[0])
+            raise UsageError(f"row {row} has {units[row]:g} units", "nothing is divided by 0", "leave empty rows out")
+        impossible = np.isinf(logprobs)  # 0 · ∞ is no number: a row that is not drawn must not count
+        finite = np.where(impossible, 0.0, logprobs)
+        return lambda counts: formula(
+            np.where(counts @ impossible > 0, -np.inf, counts @ finite) / (counts @ units)
+        )
+
+    return prepare
+
+
+def perplexity(logprob_per_unit: Array) -> Array:
+    """exp(−Σ log P / N) (Jelinek et al. 1977); inf where it is too large for a number."""
+    with np.errstate(over="ignore"):
+        return np.exp(-logprob_per_unit)
+
+
+def bits(logprob_per_unit: Array) -> Array:
+    """−Σ log₂ P / N, of natural logarithms (Shannon 1951)."""
+    return -logprob_per_unit / np.log(2)
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -274,6 +306,12 @@ METRICS: dict[str, Metric] = {
         _text_metric("token_f1", text_match.token_f1),
         _text_metric("character_f1", text_match.character_f1),
         *_rouge_metrics(),
+        *(
+            Metric(f"{unit}_perplexity", "logprob", _per_unit(perplexity), higher_is_better=False)
+            for unit in ("token", "word", "byte")
+        ),
+        Metric("bits_per_byte", "logprob", _per_unit(bits), higher_is_better=False),
     )
 }
-"""Every metric by name. `f1` is that of class 1; rouge1, rouge2, rougeL and rougeLsum are F1s of words."""
+"""Every metric by name. `f1` is that of class 1; rouge1, rouge2, rougeL and rougeLsum are F1s of words. Perplexities
+and bits take the rows' log-probabilities as predictions and their numbers of units as references."""
