@@ -14,6 +14,7 @@ from torch import Tensor
 
 import seodang
 from seodang.checkpoints.layouts import Layout, layout_of_config, layout_of_family
+from seodang.checkpoints.layouts.classes import class_keys, class_settings, task_in
 from seodang.checkpoints.probe import make_probe
 from seodang.checkpoints.publish import SEODANG, publish_folder, require_published
 from seodang.checkpoints.sharded import Parts, is_sharded
@@ -28,7 +29,7 @@ from seodang.text.vocabularies import has_tokenizer
 
 MAX_SHARD_BYTES = 5_000_000_000
 
-_OURS = ("embedding_dropout", "attention_dropout", "residual_dropout", "heads", "generator_share")
+_OURS = ("embedding_dropout", "attention_dropout", "residual_dropout", "head_dropout", "heads", "generator_share")
 
 
 def save_folder(
@@ -38,12 +39,14 @@ def save_folder(
     *,
     generation: dict[str, Any] | None = None,
     metadata: dict[str, Any] | None = None,
+    task: dict[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
     """Publish `model` in `folder`, which `transformers` and this package load with no export step.
 
-    generation: entries of generation_config.json beside the tokenizer's ids. metadata: lineage for seodang.json.
+    generation: entries of generation_config.json beside the tokenizer's ids. metadata: lineage for seodang.json. task:
+    what a model with a class head was fine-tuned for, as `read_task` gives it.
     dtype: of the stored weights; None keeps the model's. A run folder's other files stay where they are.
     Raises DivergedError when a weight is not finite, FitError when the disk is too small, DataError when the
     tokenizer has more ids than the model has rows, UsageError for a model that has no such form.
@@ -58,6 +61,7 @@ def save_folder(
             tokenizer,
             generation=generation,
             metadata=metadata,
+            task=task,
             dtype=dtype,
             max_shard_bytes=max_shard_bytes,
         )
@@ -70,6 +74,7 @@ def write_model(
     *,
     generation: dict[str, Any] | None = None,
     metadata: dict[str, Any] | None = None,
+    task: dict[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
@@ -86,7 +91,7 @@ def write_model(
     configs = {**layout.inner_configs(model.config), "": model.config}
     for name, config in configs.items():
         (folder / name).mkdir(exist_ok=True)
-        _describe(folder / name, layout, config, ids, stored)
+        _describe(folder / name, layout, config, ids, stored, (task or {}).get("spec") or {})
         if tokenizer is not None:
             tokenizer.save(folder / name)
     sharded = is_sharded(folder)
@@ -100,18 +105,27 @@ def write_model(
         "config": model.config.to_dict(),
         "tokenizer": tokenizer.fingerprint() if tokenizer is not None else None,
         "lineage": metadata or {},
+        **({"task": task} if task else {}),
         "probe": None if sharded else make_probe(_load_model(folder, torch.float32, "cpu")),
     }
     _write_json(folder / SEODANG, ours)
 
 
-def _describe(folder: Path, layout: Layout, config: ModelConfig, ids: dict[str, Any], stored: torch.dtype) -> None:
+def _describe(
+    folder: Path,
+    layout: Layout,
+    config: ModelConfig,
+    ids: dict[str, Any],
+    stored: torch.dtype,
+    spec: dict[str, Any],
+) -> None:
     """Write config.json and generation_config.json."""
     values = {
         "architectures": [layout.architecture],
         "model_type": layout.model_type,
         **{key: ids.get(key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
         **layout.from_config(config),
+        **class_keys(layout, config, tuple(spec.get("labels", ())), spec.get("kind", "")),
         **dict.fromkeys(("dtype", "torch_dtype"), str(stored).removeprefix("torch.")),
     }
     _write_json(folder / "config.json", values)
@@ -143,7 +157,7 @@ def read_config(folder: Path) -> ModelConfig:
     raw = read_json(folder / "config.json")
     layout = layout_of_config(raw)
     try:
-        config = layout.to_config(raw)
+        config = replace(layout.to_config(raw), **class_settings(layout, raw))
     except (SeodangError, TypeError, ValueError, KeyError) as error:
         if isinstance(error, DataError):
             raise DataError(f"{folder}: {error.what}", error.why, error.fix) from None
@@ -158,6 +172,10 @@ def read_config(folder: Path) -> ModelConfig:
     if layout.heads:
         present = {*(config.heads or ()), *layout.heads_in(stored_keys(folder))}
         config = replace(config, heads=tuple(head for head in layout.heads if head in present))
+    elif config.n_classes and not config.tied:
+        keys = {layout.canonical(key) for key in stored_keys(folder)}
+        matrix = {layout.theirs("head.weight"), *(key for key, name in layout.copies.items() if name == "head.weight")}
+        config = config if matrix & keys else replace(config, heads=())
     return config
 
 
@@ -175,6 +193,17 @@ def read_generation(folder: Path) -> dict[str, Any]:
 def read_metadata(folder: Path) -> dict[str, Any]:
     """seodang.json, or {} where another program wrote the folder."""
     return read_json(folder / SEODANG) if (folder / SEODANG).is_file() else {}
+
+
+def read_task(folder: Path) -> dict[str, Any] | None:
+    """What the model in `folder` was fine-tuned for; None where it has no class head.
+
+    spec: a TaskSpec as plain values; of ours also max_length in tokens, and special: the tokens start, delimiter and
+    extract of a decoder. Raises DataError for another program's model that gives a text several labels at once.
+    """
+    raw = read_json(folder / "config.json")
+    ours, theirs = read_metadata(folder).get("task"), task_in(raw)
+    return ours if theirs is not None and isinstance(ours, dict) else None if theirs is None else {"spec": theirs}
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:

@@ -20,6 +20,7 @@ from seodang.checkpoints.huggingface import (
     model_tensors,
     read_config,
     read_generation,
+    read_task,
     read_tokenizer,
 )
 from seodang.checkpoints.llama2c import read_header
@@ -67,6 +68,8 @@ class Loaded:
     source: Source
     lineage: dict[str, Any] = field(default_factory=dict)
     """The name and path that a model made from this one records as its parent."""
+    task: dict[str, Any] | None = None
+    """What a model with a class head was fine-tuned for (`huggingface.read_task`)."""
     weights: Callable[[], Iterable[tuple[str, torch.Tensor]]] | None = None
     """For a model on the meta device: our name and whole value of each of its weights, one after the other."""
 
@@ -128,11 +131,13 @@ def load_model(
             "no weights come with the name",
             f"train one: seodang pretrain --model {source.name} …; or name a folder or a hub id{here}",
         )
+    found = source.path if source.kind in ("folder", "checkpoint", "hub") else None
+    task = None if found is None else read_task(found)
     lineage = {"model": source.name, "path": str(source.path) if source.path else None, "from_scratch": from_scratch}
     if deferred:
         config, tokenizer, generation = _describe(source)
         weights = partial(fresh_weights, config, seed, zero_residual) if from_scratch else partial(_weights, source)
-        return Loaded(build_model(config, "meta").eval(), tokenizer, generation, source, lineage, weights)
+        return Loaded(build_model(config, "meta").eval(), tokenizer, generation, source, lineage, task, weights)
     if from_scratch:
         config, tokenizer, generation = _describe(source)
         model = build_model(config)
@@ -140,7 +145,7 @@ def load_model(
         model = model.to(device=device, dtype=dtype or torch.float32).eval()
     else:
         model, tokenizer, generation = _load(source, dtype, device)
-    return Loaded(model, tokenizer, generation, source, lineage)
+    return Loaded(model, tokenizer, generation, source, lineage, task)
 
 
 def fresh_weights(

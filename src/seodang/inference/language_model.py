@@ -48,12 +48,14 @@ class LanguageModel:
         generation: dict[str, Any] | None = None,
         source: object = None,
         embedding: EmbeddingSettings | None = None,
+        fine_tuned: dict[str, Any] | None = None,
     ) -> None:
         self.model = model.eval()
         self._tokenizer = tokenizer
         self.generation_config = generation or {}
         self.source = source
         self.embedding = embedding or EmbeddingSettings()
+        self.fine_tuned = fine_tuned
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -397,7 +399,8 @@ class LanguageModel:
 
     def save(self, folder: Path | str) -> None:
         """Write the model as a whole Hugging Face folder with its tokenizer and generation settings."""
-        save_folder(Path(folder), self.model, self._tokenizer, generation=self.generation_config)
+        task = self.fine_tuned
+        save_folder(Path(folder), self.model, self._tokenizer, generation=self.generation_config, task=task)
 
 
 def load(name_or_path: str | Path, *, device: str = "auto", dtype: torch.dtype | str | None = None) -> LanguageModel:
@@ -410,7 +413,7 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: torch.dtype |
     loaded = load_model(str(name_or_path), dtype=kind, device=choose_device(device))
     place = loaded.source.path
     settings = read_embedding_settings(place) if place is not None else None
-    return LanguageModel(loaded.model, loaded.tokenizer, loaded.generation, loaded.source, settings)
+    return LanguageModel(loaded.model, loaded.tokenizer, loaded.generation, loaded.source, settings, loaded.task)
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

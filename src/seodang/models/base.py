@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seodang.errors import UsageError
 from seodang.models.cache import Cache, KVCache
 from seodang.models.config import ModelConfig
+from seodang.models.layers import Dropout
 
 Kind = Literal["causal", "masked", "seq2seq"]
 UNLIMITED = 2**31 - 1
@@ -32,17 +34,26 @@ class Model(nn.Module):
     layers: nn.ModuleList
     head: nn.Linear | None
     """The output matrix where it is not the embedding; made by `own_head`, last, as the papers' codes do."""
+    classifier: nn.Linear | None
+    """The last matrix of a fine-tuned model's class head; made by `own_classifier`, behind everything else."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.embed = table(config.vocab_size, config.d_embed or config.d_model)
+        self.head_dropout = Dropout(config.head_dropout)
         self.run_block: Callable[..., Any] | None = None  # set by training/activations.py, to keep less of each
 
     def own_head(self) -> nn.Linear | None:
         """A new output matrix; None where it is the embedding."""
         width = self.config.d_embed or self.config.d_model
-        return None if self.config.tied else nn.Linear(width, self.config.vocab_size, bias=False)
+        absent = self.config.tied or self.config.heads == ()
+        return None if absent else nn.Linear(width, self.config.vocab_size, bias=False)
+
+    def own_classifier(self) -> nn.Linear | None:
+        """A new Wy (GPT-1, eq. 3), which has no bias; None in a model without classes."""
+        config = self.config
+        return nn.Linear(config.d_model, config.n_classes, bias=False) if config.n_classes else None
 
     # -- from hidden states to scores ------------------------------------------------------------------------------
 
@@ -60,7 +71,18 @@ class Model(nn.Module):
 
     def to_output(self, hidden: Tensor) -> Tensor:
         """What the output matrix multiplies (…, E), from hidden states (…, D)."""
+        if not self.predicts_tokens:
+            raise UsageError(
+                "scores over the vocabulary of a classifier without an output matrix",
+                "the program that fine-tuned it kept only the class head",
+                "classify with it, or use the model that it was made from",
+            )
         return hidden
+
+    @property
+    def predicts_tokens(self) -> bool:
+        """Whether it has an output matrix: not if another program kept only a fine-tuned decoder's class head."""
+        return self.config.tied or self.config.heads != ()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Raw scores (…, V) from hidden states (…, D)."""
@@ -70,7 +92,28 @@ class Model(nn.Module):
 
     def fingerprint(self, ids: Tensor) -> Tensor:
         """All that the model says about `ids` (B, T), (B, T, any width): what two copies of it must agree on."""
-        return self.logits(self(ids))
+        hidden = self(ids)
+        said = [self.logits(hidden) if self.predicts_tokens else hidden]
+        return torch.cat([*said, self.class_logits(hidden)] if self.classifier is not None else said, dim=-1)
+
+    # -- from hidden states to classes -----------------------------------------------------------------------------
+
+    def text_vectors(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the class head reads of each text (B, D): h_l^m, the state of its last token (GPT-1, sec. 3.2).
+
+        mask (B, T): True for real tokens, on whichever side the padding is; what stands there is never read.
+        """
+        return hidden[:, -1] if mask is None else at(hidden, mask.shape[1] - 1 - mask.long().flip(1).argmax(dim=1))
+
+    def class_logits(self, vectors: Tensor) -> Tensor:
+        """Scores (…, C) of the classes from `text_vectors` (…, D): h·Wy (GPT-1, eq. 3)."""
+        if self.classifier is None:
+            raise UsageError(
+                "classes of a model without a class head",
+                "it has not been fine-tuned for a task",
+                "seodang finetune --model … --task … --data …",
+            )
+        return self.classifier(self.head_dropout(vectors))
 
     # -- what a token costs -----------------------------------------------------------------------------------------
 
@@ -148,3 +191,8 @@ def table(rows: int, width: int) -> nn.Embedding:
     """An embedding with unset weights."""
     # nn.Embedding(rows, width) draws normal numbers, which on the meta device first imports torch.compile: a second
     return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+
+
+def at(hidden: Tensor, places: Tensor) -> Tensor:
+    """The state of each row at its place: (B, T, D), (B,) → (B, D)."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), places]

@@ -16,6 +16,7 @@ class Roberta(Encoder):
     HEADS, OTHER_HEADS = ("masked",), ("pooler",)
 
     TRANSFORM = "gelu"
+    CLASS_LAYER = "tanh"
 
     @property
     def first_position(self) -> int:

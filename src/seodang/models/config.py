@@ -80,7 +80,12 @@ class ModelConfig:
     n_segments: int = 0
     """Token types of an encoder (BERT's sentences A and B)."""
     heads: tuple[str, ...] | None = None
-    """Which heads an encoder has: pooler, masked, sentence, replaced; None: all that its family has."""
+    """Which heads an encoder has: pooler, masked, sentence, replaced; None: all that its family has. Of a decoder
+    none at all, (), says that it came without its output matrix."""
+    n_classes: int = 0
+    """Outputs of the class head of a fine-tuned model; 0: it has none; 1: a score, of a text or of each answer."""
+    head_dropout: float = 0.0
+    """Dropout before the class head."""
     generator_share: float = 0.0
     """Width of ELECTRA's generator as a share of the discriminator's; 0: there is no generator."""
     n_encoder_layers: int = 0

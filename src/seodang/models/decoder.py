@@ -29,6 +29,7 @@ class Decoder(Model):
         self.layers = nn.ModuleList(self.block(layer) for layer in range(config.n_layers))
         self.norm = self.final_norm()
         self.head = self.own_head()
+        self.classifier = self.own_classifier()
         self.is_local = [layer in config.local_layers for layer in range(config.n_layers)]
 
     def block(self, layer: int) -> nn.Module:

@@ -29,6 +29,7 @@ class Electra(Encoder):
 
     HEADS, OTHER_HEADS = ("replaced",), ("masked",)
     TRANSFORM = "gelu"
+    CLASS_LAYER = "gelu"
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -113,5 +114,7 @@ def generator_config(config: ModelConfig) -> ModelConfig:
         d_embed=config.d_embed or config.d_model,
         heads=("masked",),
         tied=True,
+        n_classes=0,
+        head_dropout=0.0,
         generator_share=0.0,
     )

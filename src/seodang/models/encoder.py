@@ -6,14 +6,15 @@ Shapes: B batch, T tokens, D model width, E width of the embedding (D unless it 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seodang.errors import FitError, UsageError
 from seodang.models.attention import attention_mask
-from seodang.models.base import Model, table
+from seodang.models.base import Model, at, table
 from seodang.models.cache import Cache
 from seodang.models.config import Activation, ModelConfig
 from seodang.models.layers import ACTIVATIONS, MLP, Attention, Dropout, PostNormBlock, compute_type
@@ -36,6 +37,8 @@ class Encoder(Model):
     """Heads that a folder of the family may have besides."""
     TRANSFORM: ClassVar[Activation | None] = None
     """The transform's activation, where it is not that of the blocks."""
+    CLASS_LAYER: ClassVar[Literal["tanh", "gelu"] | None] = None
+    """The activation of a layer that the class head has of its own, where it does not read the pooler."""
 
     def __init__(self, config: ModelConfig) -> None:
         config = replace(config, heads=self.chosen_heads(config))
@@ -54,6 +57,9 @@ class Encoder(Model):
         self.activation = ACTIVATIONS[self.TRANSFORM or config.activation]
         self.token_bias = nn.Parameter(torch.empty(config.vocab_size)) if self.has("masked") else None
         self.head = self.own_head() if self.has("masked") else None
+        own_layer = config.n_classes and self.CLASS_LAYER is not None
+        self.class_layer = nn.Linear(config.d_model, config.d_model) if own_layer else None
+        self.classifier = self.own_classifier()
 
     def chosen_heads(self, config: ModelConfig) -> tuple[str, ...]:
         """The heads of `config`, always in one order. Raises UsageError for one that the family does not have."""
@@ -68,7 +74,13 @@ class Encoder(Model):
         heads = self.HEADS if config.heads is None else tuple(head for head in known if head in config.heads)
         if "sentence" in heads and "pooler" not in heads:
             raise UsageError("a sentence head without a pooler", "it reads what the pooler gives", "add the pooler")
+        if config.n_classes and self.CLASS_LAYER is None and "pooler" not in heads:
+            raise UsageError("a class head without a pooler", "it reads what the pooler gives", "add the pooler")
         return heads
+
+    def own_classifier(self) -> nn.Linear | None:
+        config = self.config
+        return nn.Linear(config.d_model, config.n_classes) if config.n_classes else None
 
     @property
     def first_position(self) -> int:
@@ -163,14 +175,23 @@ class Encoder(Model):
         """tanh(W · h + b) of each row's first token, its first real one where a `mask` (B, T) is given: (B, D)."""
         if self.pooler is None:
             raise self.lacks("pooler", "it has no vector of a whole text")
-        first = hidden[:, 0] if mask is None else hidden[torch.arange(len(hidden)), mask.long().argmax(dim=1)]
-        return torch.tanh(self.pooler(first))
+        return torch.tanh(self.pooler(first_token(hidden, mask)))
 
     def sentence_logits(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
         """Scores (B, 2) of the classes of a pair: next sentence (BERT, sec. 3.1), sentence order (ALBERT, sec. 3.1)."""
         if self.sentence is None:
             raise self.lacks("sentence", "it does not tell how two sentences belong together")
         return self.sentence(self.pooled(hidden, mask))
+
+    def text_vectors(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the class head reads (B, D): what the pooler gives (BERT, sec. 4.1), or the first token's state."""
+        return self.pooled(hidden, mask) if self.CLASS_LAYER is None else first_token(hidden, mask)
+
+    def class_logits(self, vectors: Tensor) -> Tensor:
+        if self.class_layer is not None:
+            inner = self.class_layer(self.head_dropout(vectors))
+            vectors = torch.tanh(inner) if self.CLASS_LAYER == "tanh" else F.gelu(inner)
+        return super().class_logits(vectors)
 
     def lacks(self, head: str, means: str) -> UsageError:
         """The error for a head that the model does not have."""
@@ -187,6 +208,8 @@ class Encoder(Model):
         if self.has("pooler"):
             whole = self.sentence_logits(hidden) if self.has("sentence") else self.pooled(hidden)
             seen.insert(0, whole[:, None].expand(-1, ids.shape[1], -1))
+        if self.classifier is not None:
+            seen.append(self.class_logits(self.text_vectors(hidden))[:, None].expand(-1, ids.shape[1], -1))
         return torch.cat(seen, dim=-1)
 
     # -- what a token costs, generation, fresh weights -------------------------------------------------------------
@@ -222,3 +245,8 @@ class Encoder(Model):
         nn.init.trunc_normal_(parameter, std=std, a=-2 * std, b=2 * std, generator=generator)
         if zero_residual and into_residual:  # drawn all the same, as the other weights do not depend on it
             nn.init.zeros_(parameter)
+
+
+def first_token(hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """The state of each row's first token, its first real one where a `mask` (B, T) is given: (B, D)."""
+    return hidden[:, 0] if mask is None else at(hidden, mask.long().argmax(dim=1))

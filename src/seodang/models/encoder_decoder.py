@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seodang.errors import FitError
+from seodang.errors import FitError, UsageError
 from seodang.models.attention import Mask, attend, attention_mask, cross_mask
 from seodang.models.base import UNLIMITED, Model
 from seodang.models.cache import KVCache
@@ -43,6 +43,16 @@ class EncoderDecoder(Model):
     """The interface: `encode` sources, then `forward` over targets with what that gave."""
 
     kind = "seq2seq"
+    classifier = None
+
+    def __init__(self, config: ModelConfig) -> None:
+        if config.n_classes:
+            raise UsageError(
+                f"a class head on a {config.family} model",
+                "an encoder-decoder answers with text",
+                "fine-tune a decoder or an encoder, or teach it the labels as texts: seodang pretrain --task pairs",
+            )
+        super().__init__(config)
 
     def encode(self, ids: Tensor, *, mask: Tensor | None = None, documents: Tensor | None = None) -> Memory:
         """What the sources `ids` (B, S) say. mask (B, S): True for real tokens; documents (B, S): -1 is padding.

@@ -15,6 +15,7 @@ from seodang.models.base import Model
 from seodang.models.bert import Bert, Roberta
 from seodang.models.config import ModelConfig
 from seodang.models.electra import Electra
+from seodang.models.encoder import Encoder
 from seodang.models.gemma import Gemma2, Gemma3
 from seodang.models.gpt import GPT1, GPT2
 from seodang.models.gpt3 import GPT3
@@ -99,13 +100,37 @@ def with_heads(model: Model, heads: Iterable[str], generator: torch.Generator | 
 
     Raises UsageError for a head that its family does not have.
     """
-    config = replace(model.config, heads=tuple({*(model.config.heads or ()), *heads}))
+    return with_parts(model, replace(model.config, heads=tuple({*(model.config.heads or ()), *heads})), generator)
+
+
+def with_classes(
+    model: Model, n_classes: int, head_dropout: float = 0.0, generator: torch.Generator | None = None
+) -> tuple[Model, list[str]]:
+    """The model with a fresh class head of `n_classes` outputs, in the place of one that it has, and the names of the
+    new parameters: Wy, and of an encoder a bias and, where it lacks it, the layer below. As `with_heads` otherwise.
+
+    Raises UsageError for an encoder-decoder.
+    """
+    heads = model.config.heads
+    if isinstance(model, Encoder) and model.CLASS_LAYER is None:
+        heads = tuple({*(heads or ()), "pooler"})
+    config = replace(model.config, heads=heads, n_classes=n_classes, head_dropout=head_dropout)
+    return with_parts(model, config, generator, ("classifier.", "class_layer."))
+
+
+def with_parts(
+    model: Model, config: ModelConfig, generator: torch.Generator | None, anew: tuple[str, ...] = ()
+) -> tuple[Model, list[str]]:
+    """The model as `config` describes it: parameters that it lacks, and those that begin with one of `anew`, are drawn
+    with `generator`; the other weights are shared with `model`. Also the names of what was drawn."""
     grown, old = build_model(config, "meta"), model.state_dict()
-    fresh = [name for name in grown.state_dict() if name not in old]
+    wanted = grown.state_dict()
+    fresh = [name for name in wanted if name not in old or name.startswith(anew)]
     weight = model.embed.weight
     if not weight.is_meta:
+        state = {name: old[name] for name in wanted if name not in fresh}
         for name in fresh:
-            old[name] = torch.empty(grown.get_parameter(name).shape, dtype=weight.dtype, device=weight.device)
-            grown.init_parameter(name, old[name], generator, False)
-        grown.load_state_dict(old, assign=True)
+            state[name] = torch.empty(wanted[name].shape, dtype=weight.dtype, device=weight.device)
+            grown.init_parameter(name, state[name], generator, False)
+        grown.load_state_dict(state, assign=True)
     return grown.train(model.training), fresh

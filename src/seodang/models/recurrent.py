@@ -166,6 +166,7 @@ class Recurrent(Model):
         self.project = None if first == config.d_model else nn.Linear(config.d_model, first, bias=False)
         self.head = self.own_head()
         self.token_bias = nn.Parameter(torch.empty(config.vocab_size))
+        self.classifier = self.own_classifier()
         self.register_load_state_dict_post_hook(flatten_weights)
 
     def forward(

@@ -71,6 +71,7 @@ class TextGenRNN(Model):
         self.attention = nn.Linear(config.d_model, 1, bias=False)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.token_bias = nn.Parameter(torch.empty(config.vocab_size))
+        self.classifier = self.own_classifier()
         self.register_load_state_dict_post_hook(flatten_weights)
 
     def forward(

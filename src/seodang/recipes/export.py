@@ -52,7 +52,10 @@ def export_folder(model: str | Path, out: Path, dtype: str | None = None) -> dic
     kind = DTYPES[dtype or "float32"]
     loaded = _load(model, out)
     lineage = {"verb": "export", "parent": loaded.lineage, "seodang": seodang.__version__}
-    save_folder(out, loaded.model, loaded.tokenizer, generation=loaded.generation, metadata=lineage, dtype=kind)
+    save_folder(
+        out, loaded.model, loaded.tokenizer, generation=loaded.generation, metadata=lineage, dtype=kind,
+        task=loaded.task,
+    )  # fmt: skip
     texts, before = greedy(loaded), loaded.model.state_dict()
     after = load_model(out).model
     differences = {key: float((after.state_dict()[key] - before[key]).abs().max()) for key in before}
@@ -83,7 +86,7 @@ def greedy(loaded: Loaded) -> Texts:
 
     None of a model that continues no texts.
     """
-    if loaded.model.kind != "causal":
+    if loaded.model.kind != "causal" or not loaded.model.predicts_tokens:
         return []
     config, tokenizer = loaded.model.config, loaded.tokenizer
     if tokenizer is None:

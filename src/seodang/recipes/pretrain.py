@@ -198,7 +198,7 @@ def _start(config: PretrainConfig, checkpoint: Path | None, source: Source, mach
     if not deferred:
         model.init_weights(torch.Generator().manual_seed(config.seed), zero_residual=config.zero_init)
     lineage = {"model": config.model, "path": None, "from_scratch": True}
-    return Loaded(with_dropout(model, config.dropout), tokenizer, {}, source, lineage, weights)
+    return Loaded(with_dropout(model, config.dropout), tokenizer, {}, source, lineage, weights=weights)
 
 
 def with_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:

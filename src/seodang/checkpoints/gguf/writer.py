@@ -70,6 +70,7 @@ def write_gguf(
 
     kind: of the matrices, one of KINDS. Norms, biases and learned positions stay float32; a matrix whose rows hold no
     whole blocks is float16; with q4_0 the embedding and the output matrix are q8_0. name: general.name.
+    The class head of a fine-tuned model is left out, and `note` says so.
     Every tensor is read back: exact in f32, f16 and bf16 (rounded to nearest), within a step of its block otherwise.
     Raises UsageError for an unknown kind and for a model that GGUF cannot state, DataError for such a tokenizer,
     DivergedError for weights that are not finite, FitError when the disk is too small.
@@ -78,7 +79,7 @@ def write_gguf(
     if kind not in KINDS:
         raise UsageError(f"unknown type {kind!r}", "GGUF files are not written in it", suggest(kind, KINDS))
     gguf = library()
-    config, state = _without_repeated_head(model)
+    config, state = _without_class_head(*_without_repeated_head(model))
     architecture = architecture_of_family(config.family)
     plans = [_plan(architecture, config, ours, value, kind) for ours, value in state.items()]
     table = rope_table(config)
@@ -104,6 +105,8 @@ def write_gguf(
         difference, where = _compare(temporary, keys, plans, config)
         n_bytes = temporary.stat().st_size
     names = [plan.kind.name for plan in plans]
+    notes = [architecture.note.format(window=config.window)] if config.local_layers or not architecture.windowed else []
+    notes += ["the class head is left out: GGUF states a language model"] if model.config.n_classes else []
     return Written(
         path,
         n_bytes,
@@ -111,7 +114,7 @@ def write_gguf(
         difference,
         where,
         {kind: names.count(kind) for kind in dict.fromkeys(names)},
-        architecture.note.format(window=config.window) if config.local_layers or not architecture.windowed else "",
+        "; ".join(filter(None, notes)),
     )
 
 
@@ -122,6 +125,12 @@ def _without_repeated_head(model: Model) -> tuple[ModelConfig, dict[str, Tensor]
         del state["head.weight"]
         return replace(model.config, tied=True), state
     return model.config, state
+
+
+def _without_class_head(config: ModelConfig, state: dict[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """What is left of a fine-tuned model is the language model that it is as well."""
+    kept = {name: value for name, value in state.items() if not name.startswith("classifier.")}
+    return replace(config, n_classes=0, head_dropout=0.0), kept
 
 
 def _plan(architecture: Architecture, config: ModelConfig, ours: str, value: Tensor, kind: str) -> _Plan:

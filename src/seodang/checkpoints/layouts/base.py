@@ -59,6 +59,14 @@ class Layout:
     """Our modules whose weight they keep as (in, out)."""
     ignored: tuple[re.Pattern[str], ...] = ()
     """Buffers that older publications carry and that are not weights."""
+    classifier: Mapping[str, str] = field(default_factory=lambda: {"classifier": "score"})
+    """Our modules of a class head → theirs, which never get the prefix."""
+    class_architecture: str = ""
+    """Their class with a class head, where its name does not follow from `architecture`."""
+    choice_architecture: str = ""
+    """Their class that scores each answer of a choice with the same head; "" where that head is another one."""
+    class_dropout: str = ""
+    """The key in config.json of the dropout before the class head; "" where they have none."""
     unprefixed: tuple[str, ...] = ("lm_head",)
     """Beginnings of their names that never get the prefix."""
     copies: Mapping[str, str] = field(default_factory=lambda: {"lm_head.weight": "embed.weight"})
@@ -105,7 +113,11 @@ class Layout:
         stem = "" if layer is None else self._place(layer[1]).format(layer[2]) + "."
         inner = name if layer is None else name[layer.end() :]
         found = stem + self._module(inner, layer[1] + "." if layer else "")
-        return found if found.startswith(self.unprefixed) else self.prefix + found
+        return found if found.startswith(self._bare) else self.prefix + found
+
+    @property
+    def _bare(self) -> tuple[str, ...]:
+        return (*self.unprefixed, *(f"{theirs}." for theirs in self.classifier.values()))
 
     def _place(self, layers: str) -> str:
         return self.layers if isinstance(self.layers, str) else self.layers[layers]
@@ -115,7 +127,8 @@ class Layout:
         for name in (layers + inner, inner):
             if name in self.modules:
                 return self.modules[name]
-        return f"{self.modules.get(layers + module) or self.modules[module]}.{kind}"
+        theirs = self.modules.get(layers + module) or self.modules.get(module) or self.classifier[module]
+        return f"{theirs}.{kind}"
 
     def is_transposed(self, name: str) -> bool:
         """Whether they keep our parameter `name` as (in, out)."""
@@ -142,7 +155,7 @@ class Layout:
         for old, new in self.older.items():
             if key.endswith(old):
                 key = key.removesuffix(old) + new
-        if key.startswith((self.prefix, *self.unprefixed)):
+        if key.startswith((self.prefix, *self._bare)):
             return key
         return self.prefix + key
 

@@ -107,6 +107,8 @@ BLOCK = {
 }
 """The names within a layer that BERT, RoBERTa and ELECTRA share."""
 OLDER = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+CLASS_HEAD = {"class_layer": "classifier.dense", "classifier": "classifier.out_proj"}
+"""Of RoBERTa and ELECTRA."""
 BUFFERS = re.compile(r"(^|\.)embeddings\.(position_ids|token_type_ids)$")
 
 _MODULES = {
@@ -130,6 +132,9 @@ BERT = Layout(
     family="bert",
     architecture="BertForPreTraining",
     prefix="bert.",
+    classifier={"classifier": "classifier"},
+    choice_architecture="BertForMultipleChoice",
+    class_dropout="classifier_dropout",
     layers="encoder.layer.{}",
     modules=_MODULES,
     ignored=(BUFFERS,),

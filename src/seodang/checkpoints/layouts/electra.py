@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from seodang.checkpoints.layouts.base import Layout
-from seodang.checkpoints.layouts.bert import BLOCK, BUFFERS, EMBEDDINGS, OLDER, shared_keys, shared_settings
+from seodang.checkpoints.layouts.bert import (
+    BLOCK,
+    BUFFERS,
+    CLASS_HEAD,
+    EMBEDDINGS,
+    OLDER,
+    shared_keys,
+    shared_settings,
+)
 from seodang.checkpoints.tensor_files import read_json
 from seodang.errors import DataError
 from seodang.models.config import ModelConfig
@@ -70,6 +78,8 @@ ELECTRA = Layout(
     family="electra",
     architecture="ElectraForPreTraining",
     prefix="electra.",
+    classifier=CLASS_HEAD,
+    class_dropout="classifier_dropout",
     layers={"layers": "encoder.layer.{}"},
     modules={
         **EMBEDDINGS,

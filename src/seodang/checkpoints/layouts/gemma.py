@@ -110,6 +110,7 @@ GEMMA3 = Layout(
     model_type="gemma3_text",
     family="gemma3",
     architecture="Gemma3ForCausalLM",
+    class_architecture="Gemma3TextForSequenceClassification",
     prefix="model.",
     layers="layers.{}",
     modules={**_MODULES, "attention.q_norm": "self_attn.q_norm", "attention.k_norm": "self_attn.k_norm"},

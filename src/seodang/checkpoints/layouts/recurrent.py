@@ -54,6 +54,7 @@ def layout(family: str, architecture: str) -> Layout:
         family=family,
         architecture=architecture,
         prefix="",
+        classifier={"classifier": "classifier"},
         layers=_LISTS,
         modules={
             "embed": "embedding", "project": "projection", "head": "output", "token_bias": "output.bias",

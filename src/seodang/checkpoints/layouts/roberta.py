@@ -6,7 +6,15 @@ import re
 from typing import Any
 
 from seodang.checkpoints.layouts.base import Layout
-from seodang.checkpoints.layouts.bert import BLOCK, BUFFERS, EMBEDDINGS, OLDER, shared_keys, shared_settings
+from seodang.checkpoints.layouts.bert import (
+    BLOCK,
+    BUFFERS,
+    CLASS_HEAD,
+    EMBEDDINGS,
+    OLDER,
+    shared_keys,
+    shared_settings,
+)
 from seodang.models.config import ModelConfig
 
 CLASSES = {"RobertaForMaskedLM": ("masked",), "RobertaModel": ("pooler",)}
@@ -47,6 +55,8 @@ ROBERTA = Layout(
     family="roberta",
     architecture="RobertaForMaskedLM",
     prefix="roberta.",
+    classifier=CLASS_HEAD,
+    class_dropout="classifier_dropout",
     layers="encoder.layer.{}",
     modules=_MODULES,
     ignored=(BUFFERS,),
