@@ -96,6 +96,19 @@ def attention_mask(
     return _bias(allowed, dtype)
 
 
+def tree_mask(
+    visible: Tensor, positions: Tensor, window: int | None = None, *, dtype: torch.dtype, dense: bool = False
+) -> Mask:
+    """The mask of several texts that share their beginnings in one row: `visible` (B, T, S) says which of the S keys
+    each query may see, itself among them. window: of these only the ones fewer than so many places (`positions`,
+    (B, T)) before it; there are no cached keys then. dense: as for `attention_mask`.
+    """
+    if window is not None:
+        visible = visible & (positions[:, :, None] - positions[:, None, :] < window)
+    cpu = visible.device.type == "cpu" and not dense
+    return _blocks(visible, dtype, causal=False) if cpu else _bias(visible, dtype)
+
+
 def cross_mask(
     n_queries: int, n_keys: int, mask: Tensor | None = None, *, dtype: torch.dtype, device: torch.device
 ) -> Mask | None:
@@ -127,12 +140,12 @@ def _full_blocks(n_queries: int, n_keys: int) -> QueryBlocks:
 
 
 def _blocks(allowed: Tensor, dtype: torch.dtype, causal: bool) -> QueryBlocks:
-    """The blocks of a mask `allowed` (B, T, T)."""
+    """The blocks of a mask `allowed` (B, T, S)."""
     spans, biases = [], []
-    length = allowed.shape[1]
+    length, n_keys = allowed.shape[1:]
     for start in range(0, length, QUERIES):
         end = min(start + QUERIES, length)
-        first, last = 0, end if causal else length
+        first, last = 0, end if causal else n_keys
         # a compiled model would be compiled anew for every batch's stretches
         if not torch.compiler.is_compiling():
             seen = allowed[:, start:end].any(dim=1).any(dim=0).nonzero()

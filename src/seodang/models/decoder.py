@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seodang.errors import FitError
-from seodang.models.attention import attention_mask
+from seodang.models.attention import attention_mask, tree_mask
 from seodang.models.base import Model, table
 from seodang.models.cache import KVCache
 from seodang.models.config import ModelConfig
@@ -51,13 +51,15 @@ class Decoder(Model):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         mask: Tensor | None = None,
+        visible: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
         """Hidden states (B, T, D) behind the final norm of the tokens `ids` (B, T).
 
         positions (B, T): places to embed, counted by default from the start or from the cache's length, and
         with a `mask` from each row's first real token. documents (B, T): attention stays within a document.
-        mask (B, S): True for real tokens; S counts the cached tokens too.
+        mask (B, S): True for real tokens; S counts the cached tokens too. visible (B, T, S): what each token may see,
+        when a row holds texts that share a beginning; the positions are needed then.
         Raises FitError when a learned position lies beyond the context.
         """
         config = self.config
@@ -82,10 +84,14 @@ class Decoder(Model):
         masks, turns = {}, {}
         for local in set(self.is_local):
             window, rope = (config.window, config.rope_local or config.rope) if local else (None, config.rope)
-            masks[local] = attention_mask(
-                n_new, n_all, documents, mask, dtype=compute_type(x), device=x.device, dropout=drops, window=window,
-                dense=config.attention_softcap is not None,
-            )  # fmt: skip
+            kind, dense = compute_type(x), config.attention_softcap is not None
+            if visible is not None:
+                masks[local] = tree_mask(visible, positions, window, dtype=kind, dense=dense)
+            else:
+                masks[local] = attention_mask(
+                    n_new, n_all, documents, mask,
+                    dtype=kind, device=x.device, dropout=drops, window=window, dense=dense,
+                )  # fmt: skip
             turns[local] = None if rope is None else rotation(rope, config.d_head, config.context_length, positions)
         for layer, local in zip(self.layers, self.is_local, strict=True):
             inputs = (x, masks[local], turns[local], cache)
