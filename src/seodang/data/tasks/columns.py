@@ -1,0 +1,200 @@
+"""Which columns of a table hold the texts, the label and the answers: by usual names, or as the user says."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import NoReturn
+
+from seodang.data.readers import TEXT_KEYS
+from seodang.errors import DataError, UsageError, suggest
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns, as a user gives them; None or () where they shall be found. Numbers count columns from 1 in a
+    table without a header line.
+
+    text     the text; the first of two: premise, context
+    text2    the second of two: hypothesis, question
+    label    the class, the score or the right answer
+    answers  of a multiple choice: one column for each, or one that holds a list
+    """
+
+    text: str | None = None
+    text2: str | None = None
+    label: str | None = None
+    answers: tuple[str, ...] = ()
+
+    @staticmethod
+    def parse(settings: Sequence[str]) -> Columns:
+        """From `text=review,label=stars` or `answers=a+b+c`; `premise`, `hypothesis` and so on are understood.
+
+        Raises UsageError for an unknown part and for a part without a column.
+        """
+        given: dict[str, str] = {}
+        for setting in ",".join(settings).split(","):
+            part, _, column = (piece.strip() for piece in setting.partition("="))
+            name = _PARTS.get(part.casefold())
+            if name is None or not column or name in given:
+                why = "it has no column" if name else f"there is no such part; {suggest(part, _PARTS)}"
+                raise UsageError(
+                    f"columns are given as {setting!r}",
+                    "the part is given twice" if name and name in given else why,
+                    "for example text=review,label=stars or premise=a,hypothesis=b,label=c or answers=a+b+c",
+                )
+            given[name] = column
+        answers = tuple(name.strip() for name in given.pop("answers", "").split("+") if name.strip())
+        return Columns(**given, answers=answers)
+
+    @property
+    def given(self) -> list[str]:
+        """All columns that are named."""
+        return [name for name in (self.text, self.text2, self.label, *self.answers) if name]
+
+    def numbered(self, head: Sequence[str]) -> list[str] | None:
+        """Names "1", "2", … of the columns, if the user counts them instead of naming what is in `head`."""
+        if not self.given or not all(name.isdecimal() for name in self.given) or set(self.given) & set(head):
+            return None
+        return [str(i + 1) for i in range(max(len(head), *map(int, self.given)))]
+
+
+_PARTS = {
+    **dict.fromkeys(("text", "text1", "first", "premise", "context", "sentence", "sentence1", "document"), "text"),
+    **dict.fromkeys(("text2", "second", "hypothesis", "question", "sentence2"), "text2"),
+    **dict.fromkeys(("label", "score", "class", "answer"), "label"),
+    **dict.fromkeys(("answers", "choices", "options"), "answers"),
+}
+
+TEXTS = (*TEXT_KEYS, "comment", "title", "question", "utterance", "message", "input", "문장", "내용", "본문", "리뷰")
+PAIRS = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "answer"),
+    ("query", "passage"),
+    ("context", "question"),
+    ("passage", "question"),
+    ("source", "target"),
+    ("a", "b"),
+    ("전제", "가설"),
+    ("문장1", "문장2"),
+)
+CONTEXTS = (
+    *("context", "article", "passage", "paragraph", "premise", "story", "ctx", "document", "text", "sentence"),
+    "지문",
+)
+QUESTIONS = ("question", "query", "stem", "goal", "prompt", "질문", "문제")
+LABELS = (
+    *("label", "gold_label", "labels", "class", "category", "sentiment", "target", "intent", "score", "rating"),
+    *("stars", "similarity", "is_duplicate", "answerkey", "answer_key", "answer", "gold", "correct", "y"),
+    *("라벨", "정답", "점수"),
+)
+LISTS = ("answers", "options", "choices", "endings", "ending_options", "candidates", "alternatives", "선택지", "보기")
+_NUMBERED = re.compile(
+    r"(|choice|option|ending|answer|alternative|candidate|sol|opt|a|선택지|보기)[ _-]?(\d+|[a-h])", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Columns of one table: of the texts ("" for one that is not there), of the label (or None), of the answers."""
+
+    texts: tuple[str, ...]
+    label: str | None
+    answers: tuple[str, ...] = ()
+
+
+def find_columns(where: str, head: Sequence[str], kind: str, columns: Columns, need_label: bool) -> Found:
+    """The columns of a user's table with these names in its head, for a task of `kind` (or "regress", which is of one
+    text or of two). Raises DataError naming the file, the columns seen, the nearest, and the option that mends it."""
+    names = {name.casefold(): name for name in reversed(head)}
+    for part in fields(Columns):
+        value = getattr(columns, part.name)
+        for name in [value] if isinstance(value, str) else value or ():
+            if name.casefold() not in names:
+                _missing(where, head, part.name, (name,))
+    text, text2, label = (name and names[name.casefold()] for name in (columns.text, columns.text2, columns.label))
+    answers = tuple(names[name.casefold()] for name in columns.answers)
+    free = {key: name for key, name in names.items() if name not in (text, text2, label, *answers)}
+    if kind == "choice":
+        answers = answers or _answers(where, head, free, columns)
+        free = {key: name for key, name in free.items() if name not in answers}
+    label = label or _first(free, LABELS)
+    free = {key: name for key, name in free.items() if name != label}
+    if label is None and need_label:
+        _missing(where, head, "label", LABELS)
+    if kind == "choice":
+        context = text or _first(free, CONTEXTS)
+        question = text2 or _first({key: name for key, name in free.items() if name != context}, QUESTIONS)
+        if not context and not question:
+            _missing(where, head, "text", CONTEXTS + QUESTIONS)
+        return Found((context or "", question or ""), label, answers)
+    pair = _pair(free, text, text2) if kind != "classify" else None
+    if pair:
+        return Found(pair, label)
+    text = text or _first(free, TEXTS) or (next(iter(free.values())) if len(head) == 2 and len(free) == 1 else None)
+    if kind in ("entail", "similar"):
+        missing, taken = ("text", ()) if text is None else ("text2", (text, label))
+        _missing(where, head, missing, tuple(dict.fromkeys(name for both in PAIRS for name in both)), taken)
+    if text is None:
+        _missing(where, head, "text", TEXTS)
+    return Found((text,), label)
+
+
+def _pair(free: Mapping[str, str], text: str | None, text2: str | None) -> tuple[str, str] | None:
+    if text and text2:
+        return text, text2
+    if text or text2:
+        given = (text or text2 or "").casefold()
+        others = {a if b == given else b for a, b in PAIRS if given in (a, b)}
+        other = next((free[key] for key in free if key in others), None)
+        return None if other is None else (text or other, text2 or other)
+    return next(((free[a], free[b]) for a, b in PAIRS if a in free and b in free), None)
+
+
+def _answers(where: str, head: Sequence[str], free: Mapping[str, str], columns: Columns) -> tuple[str, ...]:
+    single = _first(free, LISTS)
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for key, name in free.items():
+        if match := _NUMBERED.fullmatch(key):
+            groups.setdefault(match[1].casefold(), []).append((match[2].zfill(4), name))
+    best = max(groups.values(), key=len, default=[])
+    if len(best) >= 2:
+        return tuple(name for _, name in sorted(best))
+    if single is None:
+        _missing(where, head, "answers", (*LISTS, "choice1", "choice2", "option1", "ending0"))
+    return (single,)
+
+
+def _first(names: Mapping[str, str], wanted: Sequence[str]) -> str | None:
+    return next((names[name] for name in wanted if name in names), None)
+
+
+def _missing(
+    where: str, head: Sequence[str], part: str, wanted: Sequence[str], taken: Sequence[str | None] = ()
+) -> NoReturn:
+    nearest = max((name for name in head if name not in taken), key=lambda name: _likeness(name, wanted), default="")
+    what = {"text": "the text", "text2": "the second text", "label": "the label", "answers": "the answers"}[part]
+    sought = f"no column {wanted[0]!r}" if len(wanted) == 1 else f"no column for {what}"
+    example = {"label": "label=stars", "answers": "answers=a+b+c", "text2": "text=a,text2=b"}.get(part, "text=review")
+    near = _likeness(nearest, wanted) >= 0.6
+    hint = f"the nearest is {nearest!r}: --columns {part}={nearest}" if near else f"name it: --columns {example}"
+    raise DataError(
+        f"{where} has {sought}",
+        f"its columns are {', '.join(map(_short, head))}; looked for {', '.join(wanted[:12])}",
+        f"{hint}; without a header line count the columns: --columns {part}=2",
+    )
+
+
+def _likeness(name: str, wanted: Sequence[str]) -> float:
+    return max(difflib.SequenceMatcher(None, name.casefold(), want.casefold()).ratio() for want in wanted)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else name[:37] + "…"

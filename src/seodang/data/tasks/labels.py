@@ -1,0 +1,177 @@
+"""Labels as files write them → numbers: names in any case, numbers as numbers or as text, letters of answers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seodang.errors import DataError, UsageError
+
+NLI = ("entailment", "neutral", "contradiction")
+MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """One example before its label is understood: `marks` are what a choice calls its answers (A, B, C …)."""
+
+    texts: tuple[str, ...]
+    label: Any
+    where: str
+    answers: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+
+
+def canonical(value: Any) -> str:
+    """A label as text: 1, "1", "1.0" and 1.0 are one, True and "TRUE" another; None, NaN and blanks are ""."""
+    if value is None or isinstance(value, float) and math.isnan(value):
+        return ""
+    text = str(value).strip()
+    if text.casefold() in ("true", "false"):
+        return text.casefold()
+    try:
+        number = float(text) if "." in text else None
+    except ValueError:
+        return text
+    return str(int(number)) if number is not None and math.isfinite(number) and number == int(number) else text
+
+
+def find_classes(raw: Sequence[Raw]) -> tuple[str, ...]:
+    """The names of the classes that occur, in order: numbers by size, the labels of inference as usual, else as text.
+    Names that differ in case only are one, spelled as most rows do.
+
+    Raises DataError when there is one class only, or as many as of something that is no class.
+    """
+    spellings: dict[str, Counter[str]] = {}
+    for example in raw:
+        if text := canonical(example.label):
+            spellings.setdefault(text.casefold(), Counter())[text] += 1
+    counts = [spelling.most_common(1)[0][0] for spelling in spellings.values()]
+    if len(counts) > MOST_CLASSES or (len(raw) >= 20 and len(counts) > len(raw) // 2):
+        numeric = all(_number(name) is not None for name in counts)
+        raise DataError(
+            f"{raw[0].where.rpartition(':')[0]} has {len(counts):,} different labels in {len(raw):,} rows",
+            "that is no class" + ("; numbers on a scale are a regression" if numeric else ""),
+            "use --task regress" if numeric else "name the right column: --columns label=NAME",
+        )
+    return _ordered(counts)
+
+
+def _ordered(names: list[str]) -> tuple[str, ...]:
+    if {name.casefold() for name in names} == set(NLI):
+        return tuple(sorted(names, key=lambda name: NLI.index(name.casefold())))
+    numbers = [_number(name) for name in names]
+    if all(number is not None for number in numbers):
+        return tuple(sorted(names, key=float))
+    return tuple(sorted(names))
+
+
+def class_numbers(names: Sequence[str], aliases: Mapping[str, str]) -> dict[str, int]:
+    """The number of each class by its name and by what else it is called, without regard to case."""
+    numbers = {canonical(name).casefold(): i for i, name in enumerate(names)}
+    return {**numbers, **{alias: numbers[name] for alias, name in aliases.items()}}
+
+
+def class_number(example: Raw, names: Sequence[str], known: Mapping[str, int], first: int | None) -> int:
+    """The number of the class that a label names: by what `known` calls it, or by its number counted from `first`, if
+    that is given. Raises DataError (file:row) for a label that is none of them."""
+    text = canonical(example.label)
+    key = text.casefold()
+    if key in known:
+        return known[key]
+    if first is not None and key.isdecimal() and first <= int(key) < first + len(names):
+        return int(key) - first
+    raise DataError(
+        f"{example.where} has the unknown label {text!r}",
+        f"known labels are {', '.join(names)}",
+        "correct the row, or name the right column: --columns label=NAME",
+    )
+
+
+def score(example: Raw) -> float:
+    """A label that is a number. Raises DataError (file:row) for any other."""
+    value = _number(canonical(example.label))
+    if value is None:
+        raise DataError(
+            f"{example.where} has the label {canonical(example.label)!r}",
+            "a regression learns numbers",
+            "correct the row, name the right column (--columns label=NAME), or use --task classify for classes",
+        )
+    return value
+
+
+def answer_base(raw: Sequence[Raw]) -> int:
+    """Whether numbers of answers count from 0 or from 1; it is told by a 0, or by the number of the last answer.
+
+    Raises DataError when nothing tells it. 0 also where labels are no numbers.
+    """
+    labels = [(canonical(example.label), len(example.answers)) for example in raw if canonical(example.label)]
+    numbers = [(int(label), n) for label, n in labels if label.isdecimal()]
+    if len(numbers) < len(labels) or not numbers or any(number == 0 for number, _ in numbers):
+        return 0
+    if any(number >= n for number, n in numbers):
+        return 1
+    raise DataError(
+        f"{raw[0].where.rpartition(':')[0]} does not tell whether its answers count from 0 or from 1",
+        f"its labels are {', '.join(sorted({str(number) for number, _ in numbers}))}: neither 0 nor the last occurs",
+        "say what the answers are called, in order: --labels 0,1,2 or --labels 1,2,3",
+    )
+
+
+def answer_number(example: Raw, base: int, marks: Sequence[str] = ()) -> int:
+    """The number from 0 of the right answer: by what the row (or `marks`) calls its answers, by its number counted from
+    `base`, by its letter, or by its text. Raises DataError (file:row) when there is no such answer."""
+    text, n = canonical(example.label), len(example.answers)
+    names = [canonical(mark).casefold() for mark in marks[:n] or example.marks]
+    found: int | None = None
+    if text.casefold() in names:
+        found = names.index(text.casefold())
+    elif text.isdecimal() and not marks:
+        found = int(text) - (1 if names else base)  # ARC's rows with the marks A … D and the key 1 … 4
+    elif text in example.answers:
+        found = example.answers.index(text)
+    elif len(text) == 1 and text.isalpha() and text.isascii() and not marks:
+        found = ord(text.upper()) - ord("A")
+    if found is None or not 0 <= found < n:
+        called = ", ".join(marks[:n] or example.marks)
+        raise DataError(
+            f"{example.where} has the label {text!r}",
+            f"it has {n} answers, {f'called {called}' if names else f'counted from {base}'}",
+            "correct the row, or name the right column: --columns label=NAME",
+        )
+    return found
+
+
+def check_classes(labels: Sequence[int | float], names: Sequence[str], where: str) -> None:
+    """Raises DataError when all rows have one label: there is nothing to tell apart."""
+    seen = set(labels)
+    if len(seen) == 1:
+        only = next(iter(seen))
+        shown = names[int(only)] if names else only
+        raise DataError(
+            f"{where}: every row has the label {shown!r}",
+            "there is nothing to tell apart; a model would learn to say it always",
+            "give rows of at least two labels, or name the right column: --columns label=NAME",
+        )
+
+
+def same_labels(task: str, wanted: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """`wanted` as the order of a published task's classes. Raises UsageError when they are others."""
+    if sorted(canonical(name).casefold() for name in wanted) != sorted(canonical(name).casefold() for name in names):
+        raise UsageError(
+            f"{task} has the labels {', '.join(names)}",
+            f"asked for were {', '.join(wanted)}",
+            "leave the labels out, or read the file as your own: --task classify",
+        )
+    return tuple(wanted)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,315 @@
+"""`read_task`: files of a published set, or of the user's own, → examples with labels that are numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from seodang.data.formats import without_row
+from seodang.data.labelled import Kind, Labelled, TaskData, TaskSpec
+from seodang.data.sources import expand
+from seodang.data.tasks import labels as names_of
+from seodang.data.tasks.columns import Columns, find_columns
+from seodang.data.tasks.labels import Raw, canonical
+from seodang.data.tasks.published import GENERIC, TASKS, Published, task_name
+from seodang.data.tasks.records import LINE, Table, read_table, read_text
+from seodang.data.tasks.shapes import answer_list, beside, plain
+from seodang.errors import DataError
+
+METRICS = {
+    "classify": ("accuracy", "macro_f1"),
+    "entail": ("accuracy", "macro_f1"),
+    "similar": ("accuracy", "f1"),
+    "choice": ("accuracy",),
+    "regress": ("pearson", "spearman"),
+}
+"""Of the user's own files; the published sets have their papers'."""
+
+
+def read_task(
+    task: str,
+    files: Iterable[Path | str] | Path | str,
+    *,
+    columns: Columns | None = None,
+    labels: Sequence[str] | None = None,
+    labelled: bool | None = None,
+) -> TaskData:
+    """The examples of `files` (files, folders, globs) in their order.
+
+    task      a published name (`published.TASKS`), whose layouts are told by the content; or classify, entail, similar,
+              choice or regress for any csv, tsv, jsonl, json, parquet or table without a header line
+    columns   which columns to read, where their names are not usual ones
+    labels    the classes that are known, of a trained model or of the training set, in order: all others are an error,
+              and one class alone is none. Of a choice: what its answers are called, such as A, B, C or 1, 2, 3
+    labelled  True: every row must have a label. False: none needs one. None: the user's own rows must; a published test
+              file may lack the column, and then every example's label is None.
+    Rows of a published set that nobody can learn from (without a gold label, with an empty text) are left out and
+    counted in `notes`; in the user's own files they are errors.
+    Raises UsageError for an unknown task, DataError (file:row) for whatever else is wrong.
+    """
+    name = task_name(task)
+    reader = _Reader(name, TASKS.get(name), columns or Columns(), labels, labelled)
+    for path in expand(files):
+        reader.read(path)
+    return reader.finish()
+
+
+@dataclass
+class _Reader:
+    """Gathers raw examples, file by file; their labels are understood when all are known."""
+
+    name: str
+    published: Published | None
+    columns: Columns
+    labels: Sequence[str] | None
+    labelled: bool | None
+    raw: list[Raw] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    bases: dict[str, int] = field(default_factory=dict)
+    """Of each file, the number that its first class or answer has; only where the layout says it."""
+
+    @property
+    def by_columns(self) -> bool:
+        """Whether the columns are found by usual names, or by the user's, and not by those of a published set."""
+        return self.published is None or bool(self.columns.given)
+
+    @property
+    def kind(self) -> str:
+        return self.name if self.published is None else self.published.kind
+
+    def read(self, path: Path) -> None:
+        published = self.published
+        if published is not None and published.folders and path.parent.name in published.folders:
+            if path.parent.name != "unsup":
+                self._add({"text": read_text(path)}, path, 1, ("text",), path.parent.name, ())
+            return
+        table = read_table(path, published.encoding if published else "utf-8")
+        names = self.columns.numbered(table.head)
+        if published is not None and names is None and not self.columns.given:
+            names = _bare_names(table, published)
+        shape = published.shape if published else plain
+        found: tuple[tuple[str, ...], str | None, tuple[str, ...]] | None = None
+        aside = beside(path) if self.name in ("piqa", "winogrande") else None
+        for number, (row, record) in enumerate(table.named(names)):
+            if record is None:
+                self._wrong_width(path, row, table)
+                continue
+            for values in shape(record):
+                found = found or self._columns(path, list(values))
+                texts, label, answers = found
+                value: Any = None if label is None else _value(values, label)
+                if label is None and aside is not None and number < len(aside):
+                    value = aside[number]
+                self._add(values, path, row, texts, value, answers)
+
+    def _columns(self, path: Path, head: list[str]) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
+        """Columns of the texts, of the label, of the answers, as they are written in this file."""
+        if self.by_columns:
+            kind = "regress" if self.published and self.published.regression else self.kind
+            found = find_columns(str(path), head, kind, self.columns, self.labelled is not False)
+            return found.texts, found.label, found.answers
+        assert self.published is not None
+        texts = tuple(_chosen(name, head) for name in self.published.texts)
+        answers = tuple(_chosen(name, head) for name in self.published.answers)
+        wanted = (*self.published.texts, *self.published.answers)
+        missing = [want for want, name in zip(wanted, texts + answers, strict=True) if want and not name]
+        if missing:
+            raise DataError(
+                f"{path} is not {self.name} in a layout that is known: it has no column {missing[0]}",
+                f"its columns are {', '.join(name[:40] for name in head)}",
+                f"name the columns: --columns text={head[-1][:40]}, or read it as your own: --task {self.kind}",
+            )
+        label = next((name for option in self.published.label.split("|") if (name := _chosen(option, head))), None)
+        self.bases[str(path)] = int(label is not None and f"{label.casefold()}@1" in self.published.label.split("|"))
+        return texts, label, answers
+
+    def _add(
+        self, values: dict[str, Any], path: Path, row: int, texts: tuple[str, ...], label: Any, answers: tuple[str, ...]
+    ) -> None:
+        where = f"{path}:{row}"
+        read = tuple(_text(values, name, where) for name in texts)
+        marks: tuple[str, ...] = ()
+        given: tuple[str, ...] = ()
+        if len(answers) == 1:
+            given, marks = answer_list(_value(values, answers[0]), where)
+        elif answers:
+            given = tuple(_text(values, name, where) for name in answers)
+        if self.published is not None and canonical(label) in self.published.left_out:
+            self.left_out[f"without a gold label ({canonical(label)!r})"] += 1
+        elif not _is_whole(self.kind, read, given):
+            self._incomplete(where, row, path, "an empty text" if not _has_texts(self.kind, read) else "a blank answer")
+        else:
+            self.raw.append(Raw(read, label, where, given, marks))
+
+    def _incomplete(self, where: str, row: int, path: Path, what: str) -> None:
+        if self.published is not None:
+            self.left_out[f"with {what}"] += 1
+            return
+        raise DataError(
+            f"{where} has {what}",
+            "a row needs all its texts",
+            f"mend the row, or leave it out: {without_row(str(path), row)}",
+        )
+
+    def _wrong_width(self, path: Path, row: int, table: Table) -> None:
+        if self.published is not None and not self.columns.given:
+            self.left_out["with a wrong number of fields"] += 1
+            return
+        n = next(len(fields) for number, fields in table.fields if number == row)
+        raise DataError(
+            f"{path}:{row} has {n} fields",
+            f"the header has {len(table.head)}: {', '.join(name[:40] for name in table.head)}",
+            "quote fields that hold the separator or a line break, or correct the row",
+        )
+
+    def finish(self) -> TaskData:
+        """Labels become numbers. Raises DataError for a label that is missing, unknown or alone."""
+        if not self.raw:
+            raise DataError(
+                f"no example of {self.name} is left",
+                "; ".join(self._left_out()) or "no row was read",
+                "check the files",
+            )
+        self._sort_out_unlabelled()
+        if self.kind == "choice" and self.published is None:
+            _equal_numbers(self.raw)
+        spec = self._spec()
+        examples = [
+            Labelled(raw.texts, number, raw.answers, raw.where)
+            for raw, number in zip(self.raw, self._numbers(spec), strict=True)
+        ]
+        known = [example.label for example in examples if example.label is not None]
+        if known and self.labels is None and self.labelled is not False:
+            names_of.check_classes(known, spec.labels, examples[0].where.rpartition(":")[0])
+        notes = [f"left out {line}" for line in self._left_out()]
+        if len(known) < len(examples):
+            notes.append(f"{len(examples) - len(known):,} examples without a label")
+        return TaskData(spec, examples, notes)
+
+    def _left_out(self) -> list[str]:
+        return [f"{count:,} rows {reason}" for reason, count in self.left_out.items()]
+
+    def _sort_out_unlabelled(self) -> None:
+        """Rows of the hub's test files have -1 or nothing as their label; elsewhere such rows are left out."""
+        if self.published is not None:
+            self.raw = [replace(raw, label=None) if canonical(raw.label) == "-1" else raw for raw in self.raw]
+        without = [raw for raw in self.raw if not canonical(raw.label)]
+        if self.labelled is False or not without:
+            return
+        if self.published is not None and self.labelled is None:
+            if len(without) < len(self.raw):
+                self.left_out["without a label"] += len(without)
+                self.raw = [raw for raw in self.raw if canonical(raw.label)]
+            return
+        path, _, row = without[0].where.rpartition(":")
+        raise DataError(
+            f"{without[0].where} has no label",
+            f"{len(without):,} of {len(self.raw):,} rows have none",
+            f"label the row, or leave it out: {without_row(path, int(row))}",
+        )
+
+    def _spec(self) -> TaskSpec:
+        published = self.published
+        if published is not None:
+            names = published.labels
+            if self.labels is not None and names:
+                names = names_of.same_labels(self.name, self.labels, names)
+            language = published.language or _language(self.raw)
+            kind, regression, metrics = published.kind, published.regression, published.metrics
+            return TaskSpec(self.name, kind, names, regression, metrics, language, published.source)
+        regression, kind = self.name == "regress", cast(Kind, self.name)
+        if regression:
+            kind = "similar" if len(self.raw[0].texts) == 2 else "classify"
+        names = ()
+        if kind != "choice" and not regression:
+            with_label = [raw for raw in self.raw if canonical(raw.label)]
+            names = tuple(self.labels or (names_of.find_classes(with_label) if with_label else ()))
+        metrics = METRICS[self.name] if len(names) == 2 or kind != "similar" or regression else METRICS["classify"]
+        return TaskSpec(self.name, kind, names, regression, metrics, _language(self.raw))
+
+    def _numbers(self, spec: TaskSpec) -> Iterator[int | float | None]:
+        marks = tuple(self.labels or ()) if spec.kind == "choice" and self.published is None else ()
+        base = names_of.answer_base(self.raw) if spec.kind == "choice" and self.by_columns and not marks else 0
+        known = names_of.class_numbers(spec.labels, self.published.aliases if self.published else {})
+        for raw in self.raw:
+            first = self.bases.get(raw.where.rpartition(":")[0], 0)
+            if not canonical(raw.label):
+                yield None
+            elif spec.regression:
+                yield names_of.score(raw)
+            elif spec.kind == "choice":
+                yield names_of.answer_number(raw, base or first, marks)
+            else:
+                yield names_of.class_number(raw, spec.labels, known, first if self.published else None)
+
+
+def _bare_names(table: Table, published: Published) -> list[str] | None:
+    """Names for the fields of a table whose first line is none, or None where its first line names them."""
+    if not table.fields or not published.bare:
+        return None
+    head = {name.casefold() for name in table.head}
+    if any(set(option.split("|")) & head for option in published.texts):
+        return None
+    fits = len(table.head) == 1 if published.bare == (LINE,) else len(table.head) >= len(published.bare)
+    return list(published.bare) if fits else None
+
+
+def _chosen(options: str, head: Sequence[str]) -> str:
+    """The first of `a|b|c` that is in the head, as it is written there; "" for none."""
+    by_name = {name.strip().casefold(): name for name in reversed(head)}
+    return next((by_name[key] for option in options.split("|") if (key := option.split("@")[0]) in by_name), "")
+
+
+def _value(values: dict[str, Any], name: str) -> Any:
+    return values.get(name)
+
+
+def _text(values: dict[str, Any], name: str, where: str) -> str:
+    """The text of a column; "" for one that the task does not have."""
+    value = values.get(name) if name else ""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, int | float):
+        return str(value)
+    raise DataError(
+        f"{where} has no text in {name!r}",
+        f"it holds a {type(value).__name__}",
+        "name another column: --columns text=NAME",
+    )
+
+
+def _has_texts(kind: str, texts: tuple[str, ...]) -> bool:
+    return any(map(str.strip, texts)) if kind == "choice" else all(map(str.strip, texts))
+
+
+def _is_whole(kind: str, texts: tuple[str, ...], answers: tuple[str, ...]) -> bool:
+    return _has_texts(kind, texts) and (kind != "choice" or bool(answers) and all(map(str.strip, answers)))
+
+
+def _equal_numbers(raw: Sequence[Raw]) -> None:
+    """Raises DataError for the first row that has more or fewer answers than the others."""
+    counts = Counter(len(example.answers) for example in raw)
+    usual = counts.most_common(1)[0][0]
+    for example in raw:
+        n = len(example.answers)
+        if n != usual or n < 2:
+            others = f"{counts[usual]:,} of {len(raw):,} rows have {usual}"
+            raise DataError(
+                f"{example.where} has {n} answer{'s' * (n != 1)}",
+                others if n != usual else "a choice is among two or more",
+                "give every row the same number of answers",
+            )
+
+
+def _language(raw: Sequence[Raw]) -> str:
+    """"ko" when a third of the letters of the first rows are Hangul; nothing else is told apart."""
+    text = " ".join(part for example in raw[:200] for part in (*example.texts, *example.answers))
+    letters, hangul = len(re.findall(r"[^\W\d_]", text)), len(re.findall("[가-힣]", text))
+    return "ko" if letters and hangul * 3 >= letters else ""
+
+
+__all__ = ["GENERIC", "TASKS", "read_task"]
