@@ -8,10 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from seodang.data.labelled import Kind
-from seodang.data.tasks import shapes
 from seodang.data.tasks.labels import NLI
 from seodang.data.tasks.records import LINE
-from seodang.data.tasks.shapes import Shape, plain
+from seodang.data.tasks.shapes import (
+    Shape,
+    bracketed_word,
+    endings,
+    four_sentences,
+    labelled_line,
+    marked_entities,
+    passages,
+    plain,
+    scores,
+    stated_pair,
+    stem,
+)
 from seodang.errors import UsageError, suggest
 
 
@@ -97,12 +108,12 @@ TASKS: dict[str, Published] = {
     "race": Published(
         *("choice", ("article", "question"), "answer", GPT1 + "3; Lai et al. 2017"),
         answers=("options",),
-        shape=shapes.passages,
+        shape=passages,
     ),
     "storycloze": Published(
         *("choice", ("story", ""), "answerrightending@1", GPT1 + "3; Mostafazadeh et al. 2016"),
         answers=("randomfifthsentencequiz1", "randomfifthsentencequiz2"),
-        shape=shapes.four_sentences,
+        shape=four_sentences,
     ),
     "mrpc": Published(
         "similar", BOTH, "quality|label", GPT1 + "4; " + WANG, ("not_equivalent", "equivalent"), metrics=F1
@@ -111,7 +122,7 @@ TASKS: dict[str, Published] = {
         *("similar", ("question1", "question2"), "is_duplicate|label", GPT1 + "4; " + WANG),
         labels=("not_duplicate", "duplicate"),
         metrics=F1,
-        shape=shapes.stated_pair,
+        shape=stated_pair,
     ),
     "stsb": Published(
         *("similar", BOTH, "score|label", GPT1 + "4; Cer et al. 2017"),
@@ -122,7 +133,7 @@ TASKS: dict[str, Published] = {
     "sst2": Published(
         *("classify", ("sentence|text",), "label", GPT1 + "4; Socher et al. 2013", ("negative", "positive")),
         bare=(LINE,),
-        shape=shapes.labelled_line,
+        shape=labelled_line,
     ),
     "cola": Published(
         *("classify", ("sentence",), "label", GPT1 + "4; Warstadt et al. 2019", ("unacceptable", "acceptable")),
@@ -135,11 +146,11 @@ TASKS: dict[str, Published] = {
     # KLUE
     "klue-ynat": Published("classify", ("title",), "label", KLUE, YNAT, MACRO, "ko"),
     "klue-sts": Published(
-        *("similar", BOTH, "score|label", KLUE, (), STS, "ko"), regression=True, shape=shapes.scores
+        *("similar", BOTH, "score|label", KLUE, (), STS, "ko"), regression=True, shape=scores
     ),
     "klue-nli": _nli(KLUE, ("premise", "hypothesis"), "ko"),
     "klue-re": Published(
-        *("classify", ("sentence",), "label", KLUE, RELATIONS, MACRO, "ko"), shape=shapes.marked_entities
+        *("classify", ("sentence",), "label", KLUE, RELATIONS, MACRO, "ko"), shape=marked_entities
     ),
     # KoBEST: its own tables, and those of the hub
     "kobest-boolq": Published(
@@ -158,7 +169,7 @@ TASKS: dict[str, Published] = {
     ),
     "kobest-wic": Published(
         *("similar", ("sentence1|context_1", "sentence2|context_2"), "answer|label", KOBEST, FALSE_TRUE, MACRO, "ko"),
-        shape=shapes.bracketed_word,
+        shape=bracketed_word,
     ),
     # Korean
     "nsmc": Published(
@@ -186,26 +197,26 @@ TASKS: dict[str, Published] = {
     "trec": Published(
         *("classify", ("text",), "label|coarse_label|label-coarse", "Li & Roth 2002", QUESTIONS),
         bare=(LINE,),
-        shape=shapes.labelled_line,
+        shape=labelled_line,
         encoding="latin-1",
     ),
     "sst5": Published(
         *("classify", ("text|sentence",), "label", "Socher et al. 2013, table 1", FIVE),
         bare=(LINE,),
-        shape=shapes.labelled_line,
+        shape=labelled_line,
         encoding="latin-1",
     ),
-    "arc-easy": Published("choice", ("", "question"), "answerkey", ARC, answers=("choices",), shape=shapes.stem),
-    "arc-challenge": Published("choice", ("", "question"), "answerkey", ARC, answers=("choices",), shape=shapes.stem),
+    "arc-easy": Published("choice", ("", "question"), "answerkey", ARC, answers=("choices",), shape=stem),
+    "arc-challenge": Published("choice", ("", "question"), "answerkey", ARC, answers=("choices",), shape=stem),
     "commonsenseqa": Published(
         *("choice", ("", "question"), "answerkey", "Talmor et al. 2019 (CommonsenseQA)"),
         answers=("choices",),
-        shape=shapes.stem,
+        shape=stem,
     ),
     "hellaswag": Published(
         *("choice", ("ctx", ""), "label", "Zellers et al. 2019 (HellaSwag)"),
         answers=("endings",),
-        shape=shapes.endings,
+        shape=endings,
     ),
     "piqa": Published(
         "choice", ("", "goal"), "label", "Bisk et al. 2020 (PIQA)", answers=("sol1", "sol2")

@@ -12,9 +12,19 @@ from typing import Any, cast
 from seodang.data.formats import without_row
 from seodang.data.labelled import Kind, Labelled, TaskData, TaskSpec
 from seodang.data.sources import expand
-from seodang.data.tasks import labels as names_of
 from seodang.data.tasks.columns import Columns, find_columns
-from seodang.data.tasks.labels import Raw, canonical
+from seodang.data.tasks.labels import (
+    Raw,
+    answer_base,
+    answer_number,
+    canonical,
+    check_classes,
+    class_number,
+    class_numbers,
+    find_classes,
+    same_labels,
+    score,
+)
 from seodang.data.tasks.published import GENERIC, TASKS, Published, task_name
 from seodang.data.tasks.records import LINE, Table, read_table, read_text
 from seodang.data.tasks.shapes import answer_list, beside, plain
@@ -184,7 +194,7 @@ class _Reader:
         ]
         known = [example.label for example in examples if example.label is not None]
         if known and self.labels is None and self.labelled is not False:
-            names_of.check_classes(known, spec.labels, examples[0].where.rpartition(":")[0])
+            check_classes(known, spec.labels, examples[0].where.rpartition(":")[0])
         notes = [f"left out {line}" for line in self._left_out()]
         if len(known) < len(examples):
             notes.append(f"{len(examples) - len(known):,} examples without a label")
@@ -217,7 +227,7 @@ class _Reader:
         if published is not None:
             names = published.labels
             if self.labels is not None and names:
-                names = names_of.same_labels(self.name, self.labels, names)
+                names = same_labels(self.name, self.labels, names)
             language = published.language or _language(self.raw)
             kind, regression, metrics = published.kind, published.regression, published.metrics
             return TaskSpec(self.name, kind, names, regression, metrics, language, published.source)
@@ -227,24 +237,24 @@ class _Reader:
         names = ()
         if kind != "choice" and not regression:
             with_label = [raw for raw in self.raw if canonical(raw.label)]
-            names = tuple(self.labels or (names_of.find_classes(with_label) if with_label else ()))
+            names = tuple(self.labels or (find_classes(with_label) if with_label else ()))
         metrics = METRICS[self.name] if len(names) == 2 or kind != "similar" or regression else METRICS["classify"]
         return TaskSpec(self.name, kind, names, regression, metrics, _language(self.raw))
 
     def _numbers(self, spec: TaskSpec) -> Iterator[int | float | None]:
         marks = tuple(self.labels or ()) if spec.kind == "choice" and self.published is None else ()
-        base = names_of.answer_base(self.raw) if spec.kind == "choice" and self.by_columns and not marks else 0
-        known = names_of.class_numbers(spec.labels, self.published.aliases if self.published else {})
+        base = answer_base(self.raw) if spec.kind == "choice" and self.by_columns and not marks else 0
+        known = class_numbers(spec.labels, self.published.aliases if self.published else {})
         for raw in self.raw:
             first = self.bases.get(raw.where.rpartition(":")[0], 0)
             if not canonical(raw.label):
                 yield None
             elif spec.regression:
-                yield names_of.score(raw)
+                yield score(raw)
             elif spec.kind == "choice":
-                yield names_of.answer_number(raw, base or first, marks)
+                yield answer_number(raw, base or first, marks)
             else:
-                yield names_of.class_number(raw, spec.labels, known, first if self.published else None)
+                yield class_number(raw, spec.labels, known, first if self.published else None)
 
 
 def _bare_names(table: Table, published: Published) -> list[str] | None:
