@@ -56,6 +56,15 @@ def test_answers_are_text(folder, monkeypatch, capsys):
     assert "cut after 6 tokens" in err
 
 
+def test_answers_keep_to_a_schema(folder, monkeypatch, capsys, tmp_path):
+    (tmp_path / "mood.json").write_text('{"enum": ["긍정", "부정"]}', "utf-8")
+    argv = ["--model", folder, "--schema", str(tmp_path / "mood.json")]
+    code, out, _ = talk(monkeypatch, capsys, "the cat\nthe dog\n", *argv)
+    assert code == 0 and all(json.loads(line) in ("긍정", "부정") for line in out.splitlines())
+    code, _, err = talk(monkeypatch, capsys, "the cat\nthe dog\n", *argv, "--max-new-tokens", "2")
+    assert code == 4 and "not whole after 2 tokens" in err
+
+
 def test_exit_leaves(folder, monkeypatch, capsys):
     argv = ["--model", folder, "--json", "--max-new-tokens", "3"]
     assert len(talk(monkeypatch, capsys, "a\n/exit\nb\n", *argv)[1].splitlines()) == 1

@@ -69,6 +69,39 @@ def test_every_sampling_flag_changes_the_text(folder, capsys):
     assert run(capsys, *greedy, "--num-beams", "3", "--length-penalty", "-2")[0] == 0
 
 
+def test_a_schema_is_followed(folder, capsys, tmp_path):
+    (tmp_path / "mood.json").write_text('{"enum": ["긍정", "부정"]}', "utf-8")
+    argv = ["--model", folder, "--prompt", "the cat", "--quiet"]
+    code, out, _ = run(capsys, *argv, "--schema", str(tmp_path / "mood.json"))
+    assert code == 0 and json.loads(out) in ("긍정", "부정")
+    assert run(capsys, *argv, "--regex", "a{3}")[1] == "aaa\n"
+    assert run(capsys, *argv, "--choice", "좋다", "--choice", "so so")[1] in ("좋다\n", "so so\n")
+    hot = [*argv, "--max-new-tokens", "9", "--temperature", "2", "--repetition-penalty", "1"]
+    assert run(capsys, *hot, "--dola", "0,1")[1] != run(capsys, *hot)[1]
+
+
+def test_a_cut_text_is_an_error(folder, capsys, tmp_path):
+    (tmp_path / "long.json").write_text('{"type": "array", "items": {"type": "null"}, "minItems": 9}', "utf-8")
+    argv = ["--model", folder, "--prompt", "the", "--schema", str(tmp_path / "long.json"), "--max-new-tokens", "5"]
+    code, out, err = run(capsys, *argv)
+    assert (code, out) == (4, "") and "not whole after 5 tokens" in err and "--max-new-tokens" in err
+    code, out, err = run(capsys, *argv, "--prompt", "cat", "--json")
+    assert code == 4 and "2 of 2 texts" in err
+    assert [row["finish_reason"] for row in json.loads(out)] == ["length", "length"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [('{"enum": []}', "bad.json: nothing satisfies"), ('{"type":\n "x"', "bad.json:2 is not JSON"), ("", "is empty"),
+     ('{"type": "strin"}', "bad.json: the schema is wrong")],
+)  # fmt: skip
+def test_a_wrong_schema_names_its_file(folder, capsys, tmp_path, text, where):
+    (tmp_path / "bad.json").write_text(text, "utf-8")
+    code, out, err = run(capsys, "--model", folder, "--prompt", "the", "--schema", str(tmp_path / "bad.json"))
+    assert (code, out) == (3, "") and where in err and "fix:" in err
+    assert run(capsys, "--model", folder, "--prompt", "x", "--schema", str(tmp_path / "none.json"))[0] == 3
+
+
 def test_options_without_effect_are_named(folder, capsys):
     argv = ["--model", folder, "--prompt", "the", "--temperature", "0", "--top-p", "0.5", "--max-new-tokens", "2"]
     assert "--top-p without effect" in run(capsys, *argv)[2]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from seodang.cli.frame import say
-from seodang.errors import DataError, UsageError
+from seodang.errors import DataError, FitError, UsageError
 
 if TYPE_CHECKING:
+    from seodang.inference.decode import Generation
     from seodang.inference.language_model import LanguageModel
 
 Texts = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -56,17 +59,59 @@ class SamplingOptions(ModelOptions):
     """Above 1 makes tokens that have been used less probable."""
     stop: Texts = ()
     """Stop before this text; may be given several times."""
+    dola: str | None = None
+    """Contrast the last layer with earlier ones: low, high, or their numbers as in 2,4,6 (DoLa)."""
+    schema: Path | None = None
+    """JSON file with the schema that the text must follow."""
+    regex: str | None = None
+    """Regular expression that the whole text must match."""
+    choice: Texts = ()
+    """A text that may be answered; given several times, no other is."""
     seed: int = 0
     """Seed of the random choices."""
 
     def sampling(self) -> dict[str, Any]:
         """As keywords of `LanguageModel.generate`; warns of numbers that greedy decoding ignores."""
-        names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "seed")
+        names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "seed", "dola", "regex")
         if self.temperature == 0:
             idle = [f"--{name.replace('_', '-')}" for name in ("top_k", "top_p", "min_p") if getattr(self, name)]
             if idle:
                 say(f"note: {', '.join(idle)} without effect: --temperature 0 takes the most probable token")
-        return {name: getattr(self, name) for name in names}
+        schema = None if self.schema is None else read_schema(self.schema)
+        return {**{name: getattr(self, name) for name in names}, "schema": schema, "choices": self.choice or None}
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the text must keep to something."""
+        return self.schema is not None or self.regex is not None or bool(self.choice)
+
+
+def refuse_unfinished(results: Sequence[Generation]) -> None:
+    """Raise FitError when texts that must keep to something were cut."""
+    cut = [result for result in results if result.finish_reason == "length"]
+    if cut:
+        texts = "the text is" if len(results) == 1 else f"{len(cut)} of {len(results)} texts are"
+        raise FitError(
+            f"{texts} not whole after {max(len(result.tokens) for result in cut)} tokens",
+            "the length limit came before the end that the schema, regex or choices ask for",
+            "allow more with --max-new-tokens, or bound the lengths in the schema (maxLength, maxItems)",
+        )
+
+
+def read_schema(path: Path) -> Any:
+    """The JSON schema of a file, checked. Raises DataError that names the file and, where it can, the row."""
+    text = read_text(path)
+    try:
+        schema = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno} is not JSON", error.msg, "correct that line") from None
+    from seodang.inference.schema import grammar_of
+
+    try:
+        grammar_of(schema)
+    except UsageError as error:
+        raise DataError(f"{path}: {error.what}", error.why, error.fix) from None
+    return schema
 
 
 def read_text(path: Path) -> str:

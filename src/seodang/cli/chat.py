@@ -32,5 +32,8 @@ def main(argv: list[str]) -> int:
     interactive = sys.stdin.isatty() and not config.json
     if interactive:
         say(f"{config.model}: {model.context_length:,} tokens of context. /help lists the commands.")
-    Chat(model, options, config.system, as_json=config.json, interactive=interactive).run()
+    chat = Chat(
+        model, options, config.system, as_json=config.json, interactive=interactive, constrained=config.constrained
+    )
+    chat.run()
     return 0

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seodang.cli.answering import refuse_unfinished
 from seodang.cli.frame import say
 from seodang.errors import DataError, SeodangError, UsageError, suggest
 from seodang.files import atomic_write
@@ -37,9 +38,10 @@ class Chat:
         *,
         as_json: bool = False,
         interactive: bool = False,
+        constrained: bool = False,
     ) -> None:
         self.model, self.options, self.system = model, options, system
-        self.as_json, self.interactive = as_json, interactive
+        self.as_json, self.interactive, self.constrained = as_json, interactive, constrained
         self.messages: list[dict[str, str]] = []
         self.last: Stream | None = None  # remembers the keys and values of the conversation
 
@@ -77,6 +79,8 @@ class Chat:
         elif generation.finish_reason == "length":
             say(f"note: the answer was cut after {len(generation.tokens)} tokens (--max-new-tokens)")
         sys.stdout.flush()
+        if self.constrained:
+            refuse_unfinished([generation])
 
     def _stream(self, messages: list[dict[str, str]]) -> Generation:
         stream = self.last = self.model.stream_chat(messages, after=self.last, **self.options)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from seodang.cli.answering import Paths, SamplingOptions, Texts, gather
+from seodang.cli.answering import Paths, SamplingOptions, Texts, gather, refuse_unfinished
 from seodang.cli.frame import parse, print_result, say
 from seodang.errors import UsageError
 
@@ -58,16 +58,21 @@ def main(argv: list[str]) -> int:
     }
     model = config.load()
     start = time.perf_counter()
-    if len(prompts) == 1 and not config.json and model.settings(**options).num_beams == 1:
+    streams = len(prompts) == 1 and not config.json and not config.constrained
+    if streams and model.settings(**options).num_beams == 1:
         results = [_stream(model, prompts[0], options)]
     else:
         results = model.generate(prompts, batch_size=config.batch_size, **options)
+        if config.constrained and not config.json:
+            refuse_unfinished(results)
         rows = [as_dict(prompt, result) for prompt, result in zip(prompts, results, strict=True)]
         blocks = [f"## {prompt}\n{result.text}\n" for prompt, result in zip(prompts, results, strict=True)]
         single = len(rows) == 1
         print_result(rows[0] if single else rows, config.json, results[0].text if single else blocks)
     if not config.quiet:
         say(_speed(results, time.perf_counter() - start))
+    if config.constrained:
+        refuse_unfinished(results)
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from seodang.inference.beginning import begin
 from seodang.inference.constraints import constrain
-from seodang.inference.sampling import Settings, choose, row_generator
+from seodang.inference.dola import EarlyExits
+from seodang.inference.sampling import NEVER, Settings, choose, row_generator
+from seodang.inference.schema import Guide
 from seodang.models.base import Model
 from seodang.models.cache import Cache
 from seodang.models.encoder_decoder import EncoderDecoder, Memory
@@ -83,7 +86,7 @@ class Decoding:
     never chosen. use_cache=False computes everything anew at each step: slow, and the reference for the cached way.
     after: an earlier decoding of one prompt, whose cache is taken over as far as this one prompt begins alike (the next
     turn of a conversation; never an encoder-decoder's); it cannot go on itself. capacity: tokens of cache to reserve,
-    so that a later decoding can take it over.
+    so that a later decoding can take it over. guide: what keeps the texts to the settings' grammar.
     """
 
     @torch.inference_mode()
@@ -98,8 +101,11 @@ class Decoding:
         use_cache: bool = True,
         capacity: int = 0,
         after: Decoding | None = None,
+        guide: Guide | None = None,
     ) -> None:
         self.model, self.settings, self.vocabulary = model, settings.check(), vocabulary
+        assert (guide is None) == (settings.grammar is None), "a grammar needs a guide, which knows the vocabulary"
+        self._guide, self._exits = guide, None if settings.dola is None else EarlyExits(model, settings.dola)
         self.stop_ids = frozenset(settings.stop_ids)
         self.prompt_tokens = [len(prompt) for prompt in prompts]
         beginning = begin(model, prompts, settings)
@@ -136,9 +142,7 @@ class Decoding:
     @torch.inference_mode()
     def step(self) -> list[tuple[int, int]]:
         """One token for each unfinished row, as (row, token). The token that ends a row is among them."""
-        logits = self._constrained(self._logits()[:, : self.vocabulary].float())
-        seen = None if self._seen is None else self._seen[:, : self.vocabulary]
-        chosen = choose(logits, self.settings, self._generators, seen)
+        chosen = self._choose(self._allowed_logits())
         self._next = chosen[:, None]
         if self._seen is not None:
             self._seen.scatter_(1, self._next, True)
@@ -150,12 +154,39 @@ class Decoding:
                 continue
             events.append((row, token))
             self.tokens[row].append(token)
-            if token in self.stop_ids:
+            last = len(self.tokens[row]) >= self._limits[row]
+            whole = self._guide is not None and self._guide.push(row, token, last=last)
+            if whole or token in self.stop_ids:
                 self.stop(row)
-            elif len(self.tokens[row]) >= self._limits[row]:
+            elif last:
                 self.stop(row, "length")
         self._drop_finished()
         return events
+
+    @property
+    def _going(self) -> list[int | None]:
+        """The row in each slot, None where it has ended."""
+        return [row if self.finish_reasons[row] is None else None for row in self._slots]
+
+    def _choose(self, logits: Tensor) -> Tensor:
+        """The next token of each row (B,); another one where the guide sees no way on behind it."""
+        seen = None if self._seen is None else self._seen[:, : self.vocabulary]
+        chosen = choose(self._contrasted(logits), self.settings, self._generators, seen)
+        while self._guide is not None and (wrong := self._guide.dead_ends(chosen.tolist(), self._going)):
+            logits[wrong, chosen[wrong]] = NEVER
+            again = self._contrasted(self._guide.allow(logits, self._going))[wrong]
+            generators = [self._generators[slot] for slot in wrong]
+            chosen[wrong] = choose(again, self.settings, generators, None if seen is None else seen[wrong])
+        return chosen
+
+    def _contrasted(self, logits: Tensor) -> Tensor:
+        return logits if self._exits is None else self._exits.contrasted(logits)
+
+    def _allowed_logits(self) -> Tensor:
+        """Scores (B, V) of the next token, -inf where nothing may choose it."""
+        with nullcontext() if self._exits is None else self._exits.watching():
+            logits = self._constrained(self._logits()[:, : self.vocabulary].float())
+        return logits if self._guide is None else self._guide.allow(logits, self._going)
 
     def _constrained(self, logits: Tensor) -> Tensor:
         """Scores (B, V) in which only what the settings allow is left."""

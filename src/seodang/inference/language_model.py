@@ -22,6 +22,7 @@ from seodang.inference.fill import fill as fill_blanks
 from seodang.inference.inputs import id_rows
 from seodang.inference.options import Options, ignored, merge
 from seodang.inference.sampling import Settings
+from seodang.inference.schema import Guide
 from seodang.inference.scoring import Score
 from seodang.inference.streaming import Stream, TextStream
 from seodang.inference.suggest import Suggestion
@@ -124,9 +125,14 @@ class LanguageModel:
         refuse_masked(self.model)
         return merge(options, self.generation_config, self.end_ids, seq2seq=self.model.kind == "seq2seq")
 
-    def _text_stream(self, prompt: Sequence[int], stop: tuple[str, ...]) -> TextStream:
+    def _text_stream(self, prompt: Sequence[int], settings: Settings) -> TextStream:
         """The text of what is generated: behind the prompt, or, of an encoder-decoder, from its own beginning."""
-        return TextStream(self.tokenizer, stop=stop, prompt=() if self.model.kind == "seq2seq" else prompt)
+        before = () if self.model.kind == "seq2seq" else prompt
+        return TextStream(self.tokenizer, stop=settings.stop, prompt=before, exact=settings.grammar is not None)
+
+    def _decoding(self, prompts: Sequence[Sequence[int]], settings: Settings, **more: Any) -> Decoding:
+        guide = None if settings.grammar is None else Guide(self.tokenizer, settings, len(prompts))
+        return Decoding(self.model, prompts, settings, vocabulary=self.tokenizer.vocab_size, guide=guide, **more)
 
     @overload
     def generate(self, prompt: str, *, batch_size: int = 16, **options: Unpack[Options]) -> Generation: ...
@@ -164,8 +170,8 @@ class LanguageModel:
     def _generate_batch(
         self, prompts: Sequence[Sequence[int]], settings: Settings, rows: Sequence[int]
     ) -> list[Generation]:
-        decoding = Decoding(self.model, prompts, settings, streams=rows, vocabulary=self.tokenizer.vocab_size)
-        texts = [self._text_stream(prompt, settings.stop) for prompt in prompts]
+        decoding = self._decoding(prompts, settings, streams=rows)
+        texts = [self._text_stream(prompt, settings) for prompt in prompts]
         pieces: list[list[str]] = [[] for _ in prompts]
         while not decoding.done:
             for row, token in decoding.step():
@@ -179,7 +185,7 @@ class LanguageModel:
 
     def _generate_beam(self, prompts: Sequence[Sequence[int]], settings: Settings) -> list[Generation]:
         def text_of(prompt: Sequence[int], tokens: Sequence[int]) -> tuple[str, bool]:
-            stream = self._text_stream(prompt, settings.stop)
+            stream = self._text_stream(prompt, settings)
             shown = [stream.push(token) for token in tokens if token not in settings.stop_ids]
             return "".join(shown) + stream.finish(), stream.stopped
 
@@ -207,15 +213,8 @@ class LanguageModel:
                 "beam search knows its text only at the end",
                 "generate without streaming, or with one beam",
             )
-        text = self._text_stream(prompt, settings.stop)
-        decoding = Decoding(
-            self.model,
-            [prompt],
-            settings,
-            vocabulary=self.tokenizer.vocab_size,
-            capacity=capacity,
-            after=after.decoding if after else None,
-        )
+        text = self._text_stream(prompt, settings)
+        decoding = self._decoding([prompt], settings, capacity=capacity, after=after.decoding if after else None)
         return Stream(decoding, text)
 
     def chat(self, messages: Sequence[Message], **options: Unpack[Options]) -> Generation:

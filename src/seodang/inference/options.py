@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from seodang.errors import UsageError, suggest
+from seodang.inference.dola import REPETITION_PENALTY
 from seodang.inference.sampling import Settings
+from seodang.inference.schema import grammar_of
 
 FILTERS = ("top_k", "top_p", "min_p")
 
@@ -27,6 +29,10 @@ class Options(TypedDict, total=False):
     length_penalty: float
     min_new_tokens: int
     no_repeat_ngram_size: int
+    dola: str | Sequence[int] | None
+    schema: Mapping[str, Any] | bool | str | None
+    regex: str | None
+    choices: Sequence[str] | None
 
 
 _RULES = {
@@ -81,6 +87,7 @@ def merge(
     merged: dict[str, Any] = {}
     if "repetition_penalty" in defaults:
         merged["repetition_penalty"] = float(defaults["repetition_penalty"])
+    _contrast(given, merged)
     greedy = given.get("temperature") == 0 or given.get("num_beams", 1) > 1
     if defaults.get("do_sample") and not greedy:
         merged["temperature"] = float(defaults.get("temperature") or 1.0)
@@ -94,8 +101,17 @@ def merge(
         merged = {**_beams_and_lengths(defaults), **merged}
         if {**merged, **given}.get("temperature") and "num_beams" not in given:
             merged["num_beams"] = 1  # who asks for chance gets no search
+    if (grammar := grammar_of(*(given.pop(name, None) for name in ("schema", "regex", "choices")))) is not None:
+        merged = {name: value for name, value in merged.items() if not name.startswith("forced")} | {"grammar": grammar}
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     return Settings(**{**merged, **given}, stop=stops, stop_ids=tuple(sorted(end_ids))).check()
+
+
+def _contrast(given: dict[str, Any], merged: dict[str, Any]) -> None:
+    """DoLa's layers in one form, and the repetition penalty that its paper has where nobody says another."""
+    if (layers := given.get("dola")) is not None:
+        given["dola"] = layers if isinstance(layers, str) else tuple(layers)
+        merged.setdefault("repetition_penalty", REPETITION_PENALTY)
 
 
 def _rules(defaults: Mapping[str, Any], end_ids: frozenset[int]) -> dict[str, Any]:

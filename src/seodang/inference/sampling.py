@@ -47,6 +47,10 @@ class Settings:
     """The first token, whatever the model says (BART's <s>)."""
     forced_last_id: int | None = None
     """The last token of a text that reaches the length limit."""
+    dola: str | tuple[int, ...] | None = None
+    """Layers to contrast the last one with: "low", "high" or their numbers; see `inference.dola`."""
+    grammar: str | None = None
+    """What the text must be, as `inference.schema` writes it down."""
 
     @property
     def has_rules(self) -> bool:
@@ -82,6 +86,19 @@ class Settings:
             )
         if "" in self.stop:
             raise UsageError("an empty stop string", "every text contains it", "give --stop some text")
+        if self.num_beams > 1 and (self.dola is not None or self.grammar is not None):
+            name = "dola" if self.dola is not None else "a schema, a regex or choices"
+            raise UsageError(
+                f"num_beams = {self.num_beams} with {name}",
+                "beam search compares whole texts by the model's own probabilities",
+                "set --num-beams 1",
+            )
+        if self.stop and self.grammar is not None:
+            raise UsageError(
+                f"stop = {self.stop[0]!r} with a schema, a regex or choices",
+                "these say where the text ends, and a stop string would cut it",
+                "leave --stop away",
+            )
         return self
 
 

@@ -27,12 +27,12 @@ class _Pieces(Protocol):
 class _BytePieces:
     """For vocabularies whose tokens are bytes: an incremental UTF-8 decoder. Constant work per token."""
 
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], exact: bool = False) -> None:
         self.tokenizer = tokenizer
         self.skipped = tokenizer.special_ids
         self.utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
         # a SentencePiece decoder drops the space that begins a text, but not one after a prompt
-        self.at_start = all(token in self.skipped for token in prompt)
+        self.at_start = not exact and all(token in self.skipped for token in prompt)
 
     def push(self, token: int) -> str:
         if token in self.skipped:
@@ -81,10 +81,18 @@ class _DecodedPieces:
 
 class TextStream:
     """Text of a growing list of ids. The joined pieces are `decode(prompt + ids)` without `decode(prompt)`,
-    special tokens skipped, up to the first stop string; bytes of an unfinished last character are dropped."""
+    special tokens skipped, up to the first stop string; bytes of an unfinished last character are dropped.
 
-    def __init__(self, tokenizer: Tokenizer, *, stop: Sequence[str] = (), prompt: Sequence[int] = ()) -> None:
-        self._pieces: _Pieces = (_BytePieces if tokenizer.has_bytes else _DecodedPieces)(tokenizer, prompt)
+    exact: the pieces are the tokens' own bytes, joined; what a text that keeps to a grammar was checked by.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, *, stop: Sequence[str] = (), prompt: Sequence[int] = (), exact: bool = False
+    ) -> None:
+        by_bytes = exact or tokenizer.has_bytes
+        self._pieces: _Pieces = (
+            _BytePieces(tokenizer, prompt, exact) if by_bytes else _DecodedPieces(tokenizer, prompt)
+        )
         self._stop = tuple(stop)
         self._held = ""
         self.stopped = False

@@ -25,6 +25,7 @@ PACKAGES = {
     "zstandard": ("to read .zst files", "pip install zstandard"),
     "gigatoken": ("to encode large corpora faster", "pip install gigatoken"),
     "gensim": ("to train skip-gram and fastText vectors", "pip install gensim"),
+    "llguidance": ("for text that follows a JSON schema", "pip install llguidance"),
     "tensorboard": ("for --tensorboard", "pip install tensorboard"),
     "transformers": ("for the tests of agreement with it", "pip install transformers"),
     # its own dependencies need a C++ compiler, and Seodang does without them

@@ -93,6 +93,16 @@ class Spelling:
             for rule in self.decoder
         )
 
+    @property
+    def joined(self) -> bool:
+        """Whether words are decoded without spaces between them."""
+        return any(rule["type"] == "Fuse" for rule in self.decoder)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the bytes of tokens, joined, are the text, but for a space at its end."""
+        return self.kind != "words" or bool(self.word_end) or self.joined
+
     def to_bytes(self, token: str) -> bytes:
         """The bytes that an ordinary token stands for; a word is itself and the space that parts it from another."""
         if self.kind == "bytes":
@@ -107,8 +117,7 @@ class Spelling:
             return (token.removesuffix(self.word_end) + " " * token.endswith(self.word_end)).encode("utf-8")
         if self.inside and token.startswith(self.inside):
             return token.removeprefix(self.inside).encode("utf-8")
-        joined = any(rule["type"] == "Fuse" for rule in self.decoder)
-        return (token if joined else " " + token).encode("utf-8")
+        return (token if self.joined else " " + token).encode("utf-8")
 
 
 @cache

@@ -296,6 +296,12 @@ class Tokenizer(Roles):
         """Whether tokens are strings of bytes, so that joining `token_bytes` is decoding."""
         return self._spelling.kind != "words"
 
+    @property
+    def spells_exactly(self) -> bool:
+        """Whether joining `token_bytes` is the text, but for a space at its end: not where decoding puts spaces between
+        words (WordPiece)."""
+        return self._spelling.exact
+
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
         """The text of `ids`. Bytes that are no UTF-8 become U+FFFD; ids without a token give nothing."""
         ids = [int(id) for id in ids]
