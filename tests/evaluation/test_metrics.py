@@ -38,6 +38,13 @@ def test_three_classes_by_hand() -> None:
     assert METRICS["matthews"].function(predicted, actual) == pytest.approx((15 - 7) / math.sqrt(14 * 16))
 
 
+def test_klues_f1s_by_hand() -> None:
+    """Class 0 is "no relation": of classes 1 and 2 one is right, three are predicted, two are true."""
+    assert METRICS["micro_f1"].function([1, 2, 2, 0, 0], [1, 0, 0, 2, 0]) == pytest.approx(2 * 1 / (3 + 2))
+    assert METRICS["micro_f1"].function([0, 0], [0, 0]) == 0
+    assert METRICS["f1_from_3"].function([2.9, 3.0, 4.5], [3.1, 5.0, 0.0]) == pytest.approx(2 * 1 / (2 + 2))
+
+
 def test_correlations_by_hand() -> None:
     """Deviations −1, 0, 1 and −2, −1, 3: r = 5/√(2·14). Ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: ρ = 4.5/√(4.5·5)."""
     assert METRICS["pearson"].function([1, 2, 3], [0, 1, 5]) == pytest.approx(5 / math.sqrt(28))
@@ -136,6 +143,7 @@ def test_equals_sklearn_and_scipy(seed: int) -> None:
         "accuracy": metrics.accuracy_score(actual, predicted),
         "macro_f1": metrics.f1_score(actual, predicted, average="macro", zero_division=0.0),
         "matthews": metrics.matthews_corrcoef(actual, predicted),
+        "micro_f1": metrics.f1_score(actual, predicted, average="micro", labels=list(range(1, k)), zero_division=0.0),
     }
     for name, value in expected.items():
         assert METRICS[name].function(predicted, actual) == pytest.approx(value, abs=1e-12), name

@@ -107,6 +107,12 @@ def macro_f1(tally: Tally) -> Array:
     return f1(tally).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
 
 
+def micro_f1(tally: Tally) -> Array:
+    """F1 of all classes together, 2·Σ right / Σ (predicted + actual), and 0 for 0/0; (R,)."""
+    total = (tally.predicted + tally.actual).sum(axis=1)
+    return np.divide(2 * tally.right.sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
+
+
 def matthews(tally: Tally) -> Array:
     """Matthews' correlation for K classes (Gorodkin 2004, R_K; for two: Matthews 1975); 0 for 0/0; (R,)."""
     n = tally.actual.sum(axis=1)
@@ -136,6 +142,10 @@ def _classes(predictions: Sequence[Any], references: Sequence[Any]) -> list[Any]
 
 def _classes_and_none(predictions: Sequence[Any], references: Sequence[Any]) -> list[Any]:
     return list(dict.fromkeys((*references, *predictions)))
+
+
+def _classes_but_0(predictions: Sequence[Any], references: Sequence[Any]) -> list[Any]:
+    return [name for name in _classes(predictions, references) if name != 0]
 
 
 def _positive(predictions: Sequence[Any], references: Sequence[Any]) -> list[Any]:
@@ -225,6 +235,13 @@ def _spearman(predictions: Sequence[Any], references: Sequence[Any]) -> OfCounts
     return value
 
 
+def _f1_from_3(predictions: Sequence[Any], references: Sequence[Any]) -> OfCounts:
+    """F1 of "alike", which is what scores of 3 and more mean (Park et al. 2021, sec. 3.2)."""
+    for values, what in ((predictions, "prediction"), (references, "reference")):
+        _numbers(values, what)
+    return METRICS["f1"].prepare(*([int(value >= 3) for value in values] for values in (predictions, references)))
+
+
 # ---- texts -----------------------------------------------------------------------------------------------------
 
 
@@ -299,9 +316,11 @@ METRICS: dict[str, Metric] = {
         Metric("accuracy", "class", mean_of(correct), correct, proportion=True),
         Metric("f1", "class", _tallied(lambda tally: f1(tally)[:, 0], _positive), undefined=_no_positive),
         Metric("macro_f1", "class", _tallied(macro_f1, _classes)),
+        Metric("micro_f1", "class", _tallied(micro_f1, _classes_but_0)),
         Metric("matthews", "class", _tallied(matthews, _classes_and_none), undefined=_constant),
         Metric("pearson", "score", _pearson, undefined=_constant),
         Metric("spearman", "score", _spearman, undefined=_constant),
+        Metric("f1_from_3", "score", _f1_from_3),
         _text_metric("exact_match", text_match.exact_match, proportion=True),
         _text_metric("token_f1", text_match.token_f1),
         _text_metric("character_f1", text_match.character_f1),
@@ -313,5 +332,5 @@ METRICS: dict[str, Metric] = {
         Metric("bits_per_byte", "logprob", _per_unit(bits), higher_is_better=False),
     )
 }
-"""Every metric by name. `f1` is that of class 1; rouge1, rouge2, rougeL and rougeLsum are F1s of words. Perplexities
-and bits take the rows' log-probabilities as predictions and their numbers of units as references."""
+"""Every metric by name. `f1` is that of class 1, `micro_f1` that of all but class 0; rouge1, rouge2, rougeL and
+rougeLsum are F1s of words. Perplexities and bits take log-probabilities as predictions and numbers of units as references."""
