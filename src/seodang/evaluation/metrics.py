@@ -333,4 +333,5 @@ METRICS: dict[str, Metric] = {
     )
 }
 """Every metric by name. `f1` is that of class 1, `micro_f1` that of all but class 0; rouge1, rouge2, rougeL and
-rougeLsum are F1s of words. Perplexities and bits take log-probabilities as predictions and numbers of units as references."""
+rougeLsum are F1s of words. Perplexities and bits take log-probabilities as predictions and numbers of units as
+references."""

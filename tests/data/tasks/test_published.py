@@ -67,7 +67,7 @@ def test_specs_are_complete() -> None:
     main = {name: task.metrics[0] for name, task in TASKS.items() if task.metrics[0] != "accuracy"}
     assert main == {
         **dict.fromkeys((name for name in TASKS if name.startswith("kobest-")), "macro_f1"),
-        **{"klue-ynat": "macro_f1", "klue-re": "macro_f1", "mrpc": "f1", "qqp": "f1", "cola": "matthews"},
+        **{"klue-ynat": "macro_f1", "klue-re": "micro_f1", "mrpc": "f1", "qqp": "f1", "cola": "matthews"},
         **{"stsb": "pearson", "klue-sts": "pearson", "korsts": "spearman"},
     }
 

@@ -146,11 +146,11 @@ TASKS: dict[str, Published] = {
     # KLUE
     "klue-ynat": Published("classify", ("title",), "label", KLUE, YNAT, MACRO, "ko"),
     "klue-sts": Published(
-        *("similar", BOTH, "score|label", KLUE, (), STS, "ko"), regression=True, shape=scores
+        *("similar", BOTH, "score|label", KLUE, (), ("pearson", "f1_from_3"), "ko"), regression=True, shape=scores
     ),
     "klue-nli": _nli(KLUE, ("premise", "hypothesis"), "ko"),
     "klue-re": Published(
-        *("classify", ("sentence",), "label", KLUE, RELATIONS, MACRO, "ko"), shape=marked_entities
+        *("classify", ("sentence",), "label", KLUE, RELATIONS, ("micro_f1", "accuracy"), "ko"), shape=marked_entities
     ),
     # KoBEST: its own tables, and those of the hub
     "kobest-boolq": Published(
