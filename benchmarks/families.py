@@ -42,6 +42,7 @@ def learn(
     batch_tokens: int | None = None,
     tokenizer: str | None = None,
     vocab_size: int | None = None,
+    max_length: int = 256,
 ) -> dict[str, Any]:
     """Train one model and say what it knows."""
     folder = out / Path(model).name
@@ -51,7 +52,7 @@ def learn(
     result = pretrain(
         PretrainConfig(
             model=model, data=tuple(data), out=folder, minutes=minutes, seed=seed, batch_tokens=batch_tokens,
-            tokenizer=tokenizer, vocab_size=vocab_size, from_scratch=Path(model).is_dir(), max_length=256,
+            tokenizer=tokenizer, vocab_size=vocab_size, from_scratch=Path(model).is_dir(), max_length=max_length,
             quiet=True, compile="off", eval_every=10**9, resume=folder.exists(),
         )  # fmt: skip
     )
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int)
     parser.add_argument("--tokenizer", help="a folder; learned from the text when not given")
     parser.add_argument("--vocab-size", type=int)
+    parser.add_argument("--max-length", type=int, default=256, help="tokens of a row; 32 for encoders")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -101,7 +103,7 @@ def main() -> None:
     for model in options.models:
         row = learn(
             model, options.data, options.out, options.minutes, options.seed, options.batch_tokens, options.tokenizer,
-            options.vocab_size,
+            options.vocab_size, options.max_length,
         )
         print(json.dumps(row), flush=True)
         print(f"{model}: done", file=sys.stderr, flush=True)

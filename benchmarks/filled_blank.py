@@ -1,7 +1,7 @@
 """A word is left out of a text: does a model that sees both sides guess it better than its left-to-right twin?
 
-    seodang pretrain --model bert-mini --data train.txt --out runs/bert --minutes 5
-    seodang pretrain --model gpt2-primer --tokenizer runs/bert --data train.txt --out runs/twin --minutes 5
+    seodang pretrain --model bert-tiny --vocab-size 1024 --max-length 32 --data t.txt --out runs/bert --minutes 5
+    seodang pretrain --model gpt2-tiny --tokenizer runs/bert --max-length 32 --data t.txt --out runs/twin --minutes 5
     python benchmarks/filled_blank.py --masked runs/bert --causal runs/twin --data held_out.txt
 
 The twin has the same vocabulary, width and depth and the same training time (BERT's ablation, Devlin et al. 2019,
@@ -25,23 +25,19 @@ from torch import Tensor
 from seodang.data.readers import read_documents
 from seodang.inference.language_model import LanguageModel, load
 
-LENGTH = 64
-"""Tokens of a stretch."""
-
-
 Blank = tuple[Tensor, int, Tensor]
-"""A stretch (LENGTH,), the place of the blank, the candidates with the right one first."""
+"""A stretch (length,), the place of the blank, the candidates with the right one first."""
 
 
-def blanks(ids: np.ndarray, words: np.ndarray, count: int, n_candidates: int, seed: int) -> list[Blank]:
+def blanks(ids: np.ndarray, words: np.ndarray, count: int, n_candidates: int, length: int, seed: int) -> list[Blank]:
     """`count` of them; `words` (V,) says which ids begin a word."""
     rng = np.random.default_rng(seed)
     whole = words[ids] & np.append(words[ids[1:]], True)  # no piece of a word, and no piece follows
     occurring = ids[whole]
     found = []
     while len(found) < count:
-        start = int(rng.integers(len(ids) - LENGTH))
-        middle = np.flatnonzero(whole[start + LENGTH // 4 : start + 3 * LENGTH // 4]) + LENGTH // 4
+        start = int(rng.integers(len(ids) - length))
+        middle = np.flatnonzero(whole[start + length // 4 : start + 3 * length // 4]) + length // 4
         if not len(middle):
             continue
         place = int(rng.choice(middle))
@@ -51,7 +47,7 @@ def blanks(ids: np.ndarray, words: np.ndarray, count: int, n_candidates: int, se
             other = int(rng.choice(occurring))
             if other != right and other not in others:
                 others.append(other)
-        found.append((torch.from_numpy(ids[start : start + LENGTH].copy()), place, torch.tensor([right, *others])))
+        found.append((torch.from_numpy(ids[start : start + length].copy()), place, torch.tensor([right, *others])))
     return found
 
 
@@ -91,6 +87,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--candidates", type=int, default=10)
+    parser.add_argument("--length", type=int, default=30, help="tokens of a stretch: no more than the models' rows had")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     masked, causal = load(options.masked, device="cpu"), load(options.causal, device="cpu")
@@ -101,7 +98,7 @@ def main() -> None:
     words = np.array([name[:1].isalnum() and token not in tokenizer.special_ids for token, name in enumerate(names)])
     text = [token for document in read_documents(options.data) for token in tokenizer.encode(document.text)]
     hits = {"masked": 0, "left": 0, "whole": 0}
-    for blank in blanks(np.array(text), words, options.count, options.candidates, options.seed):
+    for blank in blanks(np.array(text), words, options.count, options.candidates, options.length, options.seed):
         left, whole = causal_guesses(causal, *blank)
         hits["masked"] += masked_guess(masked, *blank) == 0
         hits["left"] += left == 0

@@ -116,7 +116,7 @@ def test_every_weight_gets_a_gradient(name: str) -> None:
 
 def test_initialisation_is_the_papers(name: str) -> None:
     """A normal distribution of 0.02 cut off at two standard deviations; its own deviation is then 0.88 of that."""
-    model = build_model(replace(published(name), d_model=256, n_heads=4, vocab_size=300, d_ff=512))
+    model = build_model(replace(published(name), d_model=256, n_heads=4, vocab_size=300, d_ff=512, init_std=0.02))
     model.init_weights(torch.Generator().manual_seed(0))
     for where, parameter in model.named_parameters():
         if parameter.dim() >= 2:
@@ -127,6 +127,13 @@ def test_initialisation_is_the_papers(name: str) -> None:
             assert (parameter == (0.0 if where.endswith("bias") else 1.0)).all(), where
     again = dict(build_model(model.config, "meta").fresh_weights(torch.Generator().manual_seed(0)))
     assert all(torch.equal(again[where], parameter) for where, parameter in model.named_parameters())
+
+
+def test_narrow_encoders_start_with_scores_as_wide_as_berts(name: str) -> None:
+    """q·k of two normed states has the deviation init_std² · d_model · √d_head, over √d_head: the same in all sizes."""
+    base, small = published("bert-base"), published(name)
+    spread = [config.init_std**2 * config.d_model for config in (base, small)]
+    assert spread[0] == pytest.approx(0.3072) and spread[1] == pytest.approx(spread[0], rel=0.06)
 
 
 def test_zero_residual_leaves_the_stream_alone(name: str) -> None:

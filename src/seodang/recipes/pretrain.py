@@ -21,10 +21,11 @@ from seodang.data.text_pairs import TextPair, read_pairs
 from seodang.errors import UsageError
 from seodang.files import remove_leftovers
 from seodang.models.config import ModelConfig
+from seodang.models.cost import n_parameters
 from seodang.models.families import build_model
 from seodang.models.sizes import NOTES, published
 from seodang.recipes.config import PretrainConfig, PretrainingTask
-from seodang.recipes.defaults import pretraining
+from seodang.recipes.defaults import SMALL, pretraining
 from seodang.recipes.heads import with_heads_for
 from seodang.recipes.plan import Machine, make_plan, require_memory, rows_per_forward, sequence_length, with_options
 from seodang.recipes.pretraining import (
@@ -77,6 +78,9 @@ def _pretrain(config: PretrainConfig, shards: Path) -> RunResult:
     loaded = with_heads_for(task, loaded, config.seed)
     length = sequence_length(config, loaded.model.config)
     require_length(task, length)
+    fresh = checkpoint is None and (source.kind == "size" or config.from_scratch)
+    if fresh and loaded.model.kind == "masked" and length > 64 and n_parameters(loaded.model.config) < SMALL:
+        say("note: a small encoder learns sooner from short rows: --max-length 32 first, then on with longer ones")
     hyper = with_options(pretraining(loaded.model.config), config)
     batch_tokens = config.batch_tokens or hyper.batch_tokens
     micro_rows = rows_per_forward(config, loaded.model.config, length, max(1, batch_tokens // length), machine)

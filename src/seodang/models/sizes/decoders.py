@@ -165,6 +165,7 @@ DECODERS: dict[str, ModelConfig] = {
     "qwen3-8b": _qwen3(d_model=4096, n_layers=36, n_heads=32, d_ff=12288),
     # Ours, for laptops. Their vocabulary is whatever tokenizer they are given.
     "gpt1-mini": _gpt1(d_model=128, n_layers=4, n_heads=4, vocab_size=8192, context_length=256).with_dropout(0.0),
+    "gpt2-tiny": _gpt2(d_model=128, n_layers=2, n_heads=2, vocab_size=8192, context_length=256),  # bert-tiny's twin
     "gpt2-mini": _gpt2(d_model=128, n_layers=4, n_heads=4, vocab_size=8192, context_length=256),
     "gpt2-small-laptop": _gpt2(d_model=384, n_layers=6, n_heads=6, vocab_size=8192, context_length=256),
     "gpt2-primer": _gpt2(d_model=256, n_layers=4, n_heads=4, vocab_size=4096, context_length=256),
