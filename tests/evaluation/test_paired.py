@@ -18,6 +18,7 @@ from seodang.evaluation.paired import (
     holm,
     mcnemar,
     paired_difference,
+    row_swap,
     sign_flip,
 )
 
@@ -57,6 +58,25 @@ def test_sign_flips_of_rights_and_wrongs_are_mcnemars() -> None:
     assert sign_flip(first, second) == pytest.approx(mcnemar(first, second))
 
 
+def test_exchanged_rows_by_hand() -> None:
+    """Rows 2 and 3 differ. F1 of class 1: 2·1/(1+2) and 2·2/(3+2); row 2 exchanged 2·2/2·2 and 2·1/(2+2); so |gaps| are
+    0.8 − 0.667, 1 − 0.5 and again each: all four reach the smallest."""
+    actual = [1, 1, 0]
+    first, second = ([1, 0, 0], actual), ([1, 1, 1], actual)
+    assert row_swap("f1", first, second) == 1
+    assert row_swap("f1", ([1, 1, 0], actual), ([1, 0, 1], actual)) == 2 / 4
+    assert row_swap("pearson", first, first) == 1
+
+
+def test_exchanged_rows_of_a_mean_are_flipped_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [["a b", "c d", "e", "f g h"], ["a", "c d x", "e y", "g h"], ["a b c", "c d", "e", "f h"]]
+    first, second = (texts[0], texts[2]), (texts[1], texts[2])
+    scores = [METRICS["token_f1"].rows(*pairs) for pairs in (first, second)]
+    assert row_swap("token_f1", first, second) == sign_flip(*scores)
+    monkeypatch.setattr("seodang.evaluation.paired._EXACT_ROWS", 0)
+    assert row_swap("token_f1", first, second) == pytest.approx(sign_flip(*scores), abs=0.05)
+
+
 def test_both_systems_get_the_same_draws() -> None:
     """Of two systems that differ by a constant, every draw differs by it."""
     first = ["a", "b", "c"], [["a"], ["x"], ["c"]]
@@ -65,6 +85,13 @@ def test_both_systems_get_the_same_draws() -> None:
     better = [value + n for value, n in zip(*logprobs, strict=True)], logprobs[1]
     draws = bootstrap_differences("bits_per_byte", logprobs, better, resamples=20)
     assert draws == pytest.approx(np.full(20, -1 / math.log(2)))
+
+
+def test_what_both_find_impossible_does_not_differ() -> None:
+    never, also = ([-math.inf, -1.0, -2.0], [1, 1, 1]), ([-math.inf, -1.5, -2.0], [1, 1, 1])
+    found = paired_difference("token_perplexity", never, also)
+    assert (found.difference, found.p) == (0, 1)
+    assert paired_difference("token_perplexity", never, ([-1.0] * 3, [1] * 3)).difference == -math.inf
 
 
 def test_bootstrap_p_by_hand() -> None:
@@ -79,7 +106,7 @@ def test_the_test_fits_the_metric() -> None:
     assert (found.test, found.better, found.worse, found.p) == ("mcnemar", 6, 0, 2 / 2**6)
     assert found.difference == 0.75 and found.low < 0.75 < found.high
     assert paired_difference("accuracy", second, first).difference == -0.75
-    assert paired_difference("macro_f1", first, second).test == "bootstrap"
+    assert paired_difference("macro_f1", first, second).test == "row-swap"
     texts = ["a b", "c d"], ["a b c", "c e"]
     found = paired_difference("token_f1", texts, (["a b c", "c d"], texts[1]))
     assert (found.test, found.better, found.worse, found.p) == ("sign-flip", 1, 0, 1)
@@ -95,7 +122,7 @@ def test_holm_by_hand() -> None:
     assert holm([0.6]) == [0.6] and holm([]) == []
 
 
-@pytest.mark.parametrize("test", ["mcnemar", "sign-flip", "bootstrap"])
+@pytest.mark.parametrize("test", ["mcnemar", "sign-flip", "row-swap", "bootstrap"])
 def test_under_the_null_small_ps_are_as_rare_as_they_say(test: str) -> None:
     """600 pairs of equally good systems: P(p ≤ 0.1) is 0.1, give or take; never above where the test is exact."""
     rng, ps = np.random.default_rng(4), []
@@ -105,13 +132,15 @@ def test_under_the_null_small_ps_are_as_rare_as_they_say(test: str) -> None:
             continue
         actual = rng.integers(0, 2, 100)
         first, second = (np.where(rng.random(100) < 0.7, actual, 1 - actual) for _ in range(2))
+        pairs = [(side.tolist(), actual.tolist()) for side in (first, second)]
         if test == "mcnemar":
             ps.append(mcnemar(first == actual, second == actual))
+        elif test == "row-swap":
+            ps.append(row_swap("f1", *pairs, resamples=199, seed=seed))
         else:
-            pairs = [(side.tolist(), actual.tolist()) for side in (first, second)]
             ps.append(bootstrap_p(bootstrap_differences(METRICS["f1"], *pairs, resamples=199, seed=seed)))
     small = np.mean(np.array(ps) <= 0.1)
-    low, high = {"mcnemar": (0.03, 0.1), "sign-flip": (0.07, 0.13), "bootstrap": (0.06, 0.14)}[test]
+    low, high = {"mcnemar": (0.03, 0.1), "bootstrap": (0.06, 0.14)}.get(test, (0.07, 0.13))
     assert low <= small <= high
 
 

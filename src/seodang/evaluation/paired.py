@@ -1,13 +1,13 @@
 """Is one system better than another on the same rows, or was it chance?
 
-Shapes: N rows, R resamples. Which test: McNemar's for right or wrong, sign flips for real-valued scores of rows, the
-paired bootstrap for metrics that are no mean of rows (F1, correlations, perplexities). All are two-sided.
+Shapes: N rows, R resamples. Which test: McNemar's for right or wrong, sign flips for real-valued scores of rows,
+exchanged rows for metrics that are no mean of rows (F1, correlations, perplexities). All are two-sided.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,9 +23,9 @@ Pairs = tuple[Sequence[Any], Sequence[Any]]
 Scores = Sequence[float] | np.ndarray
 """Of the rows, (N,)."""
 
-_EXACT_ROWS = 14
+_EXACT_ROWS = 12
 """Up to so many rows that differ, all 2^N signs are tried."""
-_AT_ONCE = 1 << 22
+_AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Difference:
     p: float
     """Probability of a difference this large or larger, either way, if the systems were equally good."""
     test: str
-    """mcnemar, sign-flip or bootstrap"""
+    """mcnemar, sign-flip or row-swap"""
     better: int
     """Rows on which the second scores higher; 0 where rows have no score of their own."""
     worse: int
@@ -68,25 +68,52 @@ def binomial_half(k: int, n: int) -> float:
 
 
 def sign_flip(first: Scores, second: Scores, *, resamples: int = 9999, seed: int = 0) -> float:
-    """p of Fisher's randomisation test on paired scores (Fisher 1935, § 21; for language systems: Yeh 2000).
+    """p of Fisher's randomisation test on paired scores (Fisher 1935, § 21).
 
     Were the systems equally good, each row's difference could as well have the other sign. The share of sign patterns
     whose sum is as far from 0 as ours: of all of them where few rows differ, else of R random ones and our own.
     """
     gaps = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
     gaps = gaps[gaps != 0]
-    total = gaps.sum()
-    reach = abs(total) - 1e-9 * np.abs(gaps).sum()  # sums that are equal but for rounding count
-    if len(gaps) <= _EXACT_ROWS:
-        patterns = np.arange(1 << len(gaps))[:, None] >> np.arange(len(gaps)) & 1
-        return float(np.mean(np.abs(total - 2 * (patterns @ gaps)) >= reach))
+    total, size = gaps.sum(), np.abs(gaps).sum()
+    return _share_reached(lambda flips: np.abs(total - 2 * (flips @ gaps)), len(gaps), size, resamples, seed)
+
+
+def row_swap(metric: str | Metric, first: Pairs, second: Pairs, *, resamples: int = 1999, seed: int = 0) -> float:
+    """p of approximate randomisation for any metric (Noreen 1989; for language systems: Yeh 2000, sec. 3.2).
+
+    Were the systems equally good, each row could as well have come from the other one: the share of exchanges after
+    which the metric differs as much as ours. For a mean of rows it is `sign_flip`.
+    """
+    metric = find(metric) if isinstance(metric, str) else metric
+    n = len(first[1])
+    of_counts = metric.prepare([*first[0], *second[0]], [*first[1], *second[1]])
+    rows = zip(*first, *second, strict=True)
+    unlike = np.flatnonzero([one != two or right != true for one, right, two, true in rows])
+
+    def gap(flips: np.ndarray) -> np.ndarray:
+        swapped = np.zeros((len(flips), n))
+        swapped[:, unlike] = flips
+        kept = 1 - swapped
+        return np.abs(_gap(of_counts(np.hstack([kept, swapped])), of_counts(np.hstack([swapped, kept]))))
+
+    return _share_reached(gap, len(unlike), 1.0, resamples, seed)
+
+
+def _share_reached(
+    statistic: Callable[[np.ndarray], np.ndarray], n: int, size: float, resamples: int, seed: int
+) -> float:
+    """Share of patterns of flips (r, n), 0 or 1, whose statistic (r,) reaches that of no flips; `size`: its scale."""
+    ours = statistic(np.zeros((1, n)))[0] - 1e-9 * size  # what is equal but for rounding counts
+    if n <= _EXACT_ROWS:
+        patterns = (np.arange(1 << n)[:, None] >> np.arange(n) & 1).astype(float)
+        return float(np.mean(statistic(patterns) >= ours))
     generator, reached = np.random.default_rng(seed), 1
-    at_once = max(1, _AT_ONCE // len(gaps))
+    at_once = max(1, _AT_ONCE // n)
     for start in range(0, resamples, at_once):
-        size = min(at_once, resamples - start)
-        flipped = np.unpackbits(generator.integers(0, 256, (size, -(-len(gaps) // 8)), dtype=np.uint8), axis=1)
-        sums = total - 2 * (flipped[:, : len(gaps)].astype(float) @ gaps)
-        reached += int(np.count_nonzero(np.abs(sums) >= reach))
+        rows = min(at_once, resamples - start)
+        bits = np.unpackbits(generator.integers(0, 256, (rows, -(-n // 8)), dtype=np.uint8), axis=1)
+        reached += int(np.count_nonzero(statistic(bits[:, :n].astype(float)) >= ours))
     return reached / (resamples + 1)
 
 
@@ -97,7 +124,13 @@ def bootstrap_differences(
     metric = find(metric) if isinstance(metric, str) else metric
     one, other = metric.prepare(*first), metric.prepare(*second)
     draws = drawn(len(first[1]), resamples, seed)
-    return np.concatenate([other(counts) - one(counts) for counts in draws])
+    return np.concatenate([_gap(one(counts), other(counts)) for counts in draws])
+
+
+def _gap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Second minus first; two infinite perplexities do not differ."""
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(second - first, nan=0.0, posinf=np.inf, neginf=-np.inf)
 
 
 def bootstrap_p(differences: np.ndarray) -> float:
@@ -124,9 +157,11 @@ def paired_difference(
         )
     draws = bootstrap_differences(metric, first, second, resamples=resamples, seed=seed)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-    difference = metric.function(*second) - metric.function(*first)
+    values = [np.array(metric.function(*pairs)) for pairs in (first, second)]
+    difference = float(_gap(*values))
     if metric.rows is None:
-        return Difference(difference, float(low), float(high), bootstrap_p(draws), "bootstrap", 0, 0)
+        p = row_swap(metric, first, second, seed=seed)
+        return Difference(difference, float(low), float(high), p, "row-swap", 0, 0)
     scores = metric.rows(*first), metric.rows(*second)
     p, test = (mcnemar(*scores), "mcnemar") if metric.proportion else (sign_flip(*scores, seed=seed), "sign-flip")
     return Difference(difference, float(low), float(high), p, test, *_wins(*scores))
