@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from seodang.data.examples import tokenize_conversations
+from seodang.data.labelled import Labelled, TaskSpec
+from seodang.data.labelled_rows import encode_examples
 from seodang.data.loader import SFTLoader
 from seodang.data.readers import read_rows
 from seodang.data.shards import build_shards
 from seodang.data.show import plain_lines, show
+from seodang.data.transformations import Frame
 from seodang.errors import DataError
 from seodang.text.chat import chatml, render
 from seodang.text.styles import StyleName
@@ -111,3 +114,15 @@ def write_one(folder: Path, row: dict) -> Path:
     file = folder / "one.jsonl"
     file.write_text(json.dumps(row) + "\n")
     return file
+
+
+@pytest.mark.parametrize("style", ["bert", "roberta"])
+def test_encoders_read_labelled_pairs_as_their_tokenizer_frames_them(style: StyleName) -> None:
+    tokenizer = train_tokenizer(["the cat sat on the mat 서당개 삼 년"] * 3, style=style, vocab_size=400)
+    frame = Frame.of(tokenizer)
+    for texts in (("the cat",), ("the cat", "서당개 sat")):
+        example = Labelled(texts, 0)
+        rows = encode_examples([example], TaskSpec("a", "entail", ("x", "y")), tokenizer, frame, max_length=64)
+        row = rows.rows[0]
+        assert row.segments is not None
+        assert (row.ids[0].tolist(), row.segments[0].tolist()) == tokenizer.encode_pair(*texts)

@@ -29,6 +29,13 @@ class CheckConfig:
     """Count the rows that are longer than this."""
     eval: tuple[Path, ...] = ()
     """Evaluation files, compared with the training files."""
+    task: str | None = None
+    """Read labelled data: a published set (sst2, klue-nli, kobest-copa …), or classify, entail, similar, choice,
+    regress for any table. Shows counts of labels."""
+    columns: tuple[str, ...] = ()
+    """With --task: which columns to read, such as text=review,label=stars."""
+    labels: tuple[str, ...] = ()
+    """With --task: the labels that are known, in order, such as neg,pos; others are errors."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -79,6 +86,13 @@ class StatsConfig:
     """Tokenizer folder or file."""
     model: str | None = None
     """Model whose tokenizer is used."""
+    task: str | None = None
+    """Read labelled data: a published set (sst2, klue-nli, kobest-copa …), or classify, entail, similar, choice,
+    regress for any table. Shows counts of labels."""
+    columns: tuple[str, ...] = ()
+    """With --task: which columns to read, such as text=review,label=stars."""
+    labels: tuple[str, ...] = ()
+    """With --task: the labels that are known, in order, such as neg,pos; others are errors."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -99,8 +113,11 @@ def main(argv: list[str]) -> int:
 
 
 def _check(config: CheckConfig) -> int:
+    if config.task is not None:
+        return _check_task(config, config.task)
     from seodang.data.check import check, report_lines
 
+    _no_task(config)
     result = check(
         config.files,
         tokenizer=_tokenizer(config.tokenizer, config.model),
@@ -109,6 +126,29 @@ def _check(config: CheckConfig) -> int:
     )
     print_result(result, config.json, report_lines(result))
     return 0 if result["passed"] else 3
+
+
+def _check_task(config: CheckConfig, task: str) -> int:
+    from seodang.data.task_check import check_task, report_lines
+    from seodang.data.tasks.columns import Columns, label_list
+
+    result = check_task(
+        task,
+        config.files,
+        columns=Columns.parse(config.columns),
+        labels=label_list(config.labels),
+        tokenizer=_tokenizer(config.tokenizer, config.model),
+        max_length=config.max_length,
+        eval_files=config.eval,
+    )
+    print_result(result, config.json, report_lines(result))
+    return 0
+
+
+def _no_task(config: CheckConfig | StatsConfig) -> None:
+    for name in ("columns", "labels"):
+        if getattr(config, name):
+            raise UsageError(f"--{name} without --task", "it says how labelled data is read", "add --task classify")
 
 
 def _show(config: ShowConfig) -> int:
@@ -139,7 +179,19 @@ def _split(config: SplitConfig) -> int:
 
 
 def _stats(config: StatsConfig) -> int:
+    if config.task is not None:
+        from seodang.data.task_check import report_lines, task_stats
+        from seodang.data.tasks import read_task
+        from seodang.data.tasks.columns import Columns, label_list
+
+        columns, labels = Columns.parse(config.columns), label_list(config.labels)
+        tokenizer = _tokenizer(config.tokenizer, config.model)
+        found = task_stats(read_task(config.task, config.files, columns=columns, labels=labels), tokenizer)
+        print_result(found, config.json, report_lines(found))
+        return 0
     from seodang.data.corpus import stats
+
+    _no_task(config)
 
     result = stats(config.files, _tokenizer(config.tokenizer, config.model))
     lines = []

@@ -232,13 +232,13 @@ def report_lines(result: dict[str, Any]) -> list[str]:
         names = ("min", "p25", "median", "p75", "p95", "p99", "max")
         figures = "  ".join(f"{name} {lengths[name]:,}" for name in names)
         lines += [f"rows {result['rows']:,}, {lengths['unit']} {lengths['total']:,}: {figures}"]
-        lines += _bars(lengths["histogram"])
+        lines += bars(lengths["histogram"])
     limit = result["too_long"]["max_length"]
     if limit and lengths["count"]:
         share = result["too_long"]["count"] / lengths["count"]
         title = f"longer than {limit:,} {lengths['unit']}: {result['too_long']['count']:,} ({share:.1%})"
-        lines += _places(title, result["too_long"])
-    lines += _places(f"exact duplicates: {result['duplicates']['count']:,}", result["duplicates"])
+        lines += places(title, result["too_long"])
+    lines += places(f"exact duplicates: {result['duplicates']['count']:,}", result["duplicates"])
     if result["undesired"]:
         lines.append(f"marked undesired (left out of sft): {result['undesired']:,}")
     if result["unused_keys"]:
@@ -249,9 +249,9 @@ def report_lines(result: dict[str, Any]) -> list[str]:
     held_out = result["evaluation"]
     if held_out["files"]:
         title = f"evaluation rows also in training: {held_out['same_rows']['count']:,} of {held_out['rows']:,}"
-        lines += _places(title, held_out["same_rows"])
+        lines += places(title, held_out["same_rows"])
         title = f"evaluation questions also in training: {held_out['same_questions']['count']:,}"
-        lines += _places(title, held_out["same_questions"])
+        lines += places(title, held_out["same_questions"])
     return lines + _problem_lines(result["problems"])
 
 
@@ -263,12 +263,14 @@ def _problem_lines(problems: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _bars(histogram: dict[str, int], width: int = 40) -> list[str]:
+def bars(histogram: dict[str, int], width: int = 40) -> list[str]:
+    """A histogram of `describe` as lines."""
     most = max(histogram.values())
     return [f"  {name:>10} {count:>9,} {'#' * round(width * count / most)}" for name, count in histogram.items()]
 
 
-def _places(title: str, findings: dict[str, Any], limit: int = 3) -> list[str]:
+def places(title: str, findings: dict[str, Any], limit: int = 3) -> list[str]:
+    """Findings as a title and their first places."""
     more = findings["count"] - min(limit, len(findings["places"]))
     lines = [title, *(f"  {place}" for place in findings["places"][:limit])]
     return lines + ([f"  … and {more:,} more"] if more > 0 else [])

@@ -96,8 +96,12 @@ class StepLoader(ABC):
             if self.row == n_rows:
                 self.epoch, self.row = self.epoch + 1, 0
         self.step += 1
-        mine, size = rows[self.rank :: self.world_size], self.micro_batch_size
+        mine, size = self.arrange(rows)[self.rank :: self.world_size], self.micro_batch_size
         return [self.make_batch(mine[i : i + size]) for i in range(0, len(mine), size)]
+
+    def arrange(self, rows: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The rows of a step in the order in which they are dealt to ranks and micro-batches."""
+        return rows
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands, as plain JSON values."""

@@ -35,7 +35,7 @@ class Columns:
         Raises UsageError for an unknown part and for a part without a column.
         """
         given: dict[str, str] = {}
-        for setting in ",".join(settings).split(","):
+        for setting in [part for joined in settings for part in joined.split(",")]:
             part, _, column = (piece.strip() for piece in setting.partition("="))
             name = _PARTS.get(part.casefold())
             if name is None or not column or name in given:
@@ -59,6 +59,11 @@ class Columns:
         if not self.given or not all(name.isdecimal() for name in self.given) or set(self.given) & set(head):
             return None
         return [str(i + 1) for i in range(max(len(head), *map(int, self.given)))]
+
+
+def label_list(settings: Sequence[str]) -> list[str] | None:
+    """Labels as they are given on the command line, `neg,pos` or one by one; None for none."""
+    return [name.strip() for setting in settings for name in setting.split(",") if name.strip()] or None
 
 
 _PARTS = {
