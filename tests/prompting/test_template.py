@@ -127,7 +127,7 @@ def test_every_kind_has_words_in_both_languages():
     assert prompt("choice", (), ("글.", "어느 손?"), "en") == "글.\nQuestion: 어느 손?\nAnswer:| right"
     assert prompt("similar", (), ("One.", "Two."), regression=True).endswith("Number:| 5")
     assert prompt("classify", (), ("하나.",), regression=True).endswith("글: 하나.\n수:| 5")
-    with pytest.raises(UsageError, match="no labels"):
+    with pytest.raises(UsageError, match="not known"):
         default_template(TaskSpec("x", "classify"))
 
 

@@ -39,6 +39,8 @@ _QUESTIONS = {
 _WORDS = {
     "entailment": ("True", "참"), "entails": ("True", "참"), "contradiction": ("False", "거짓"),
     "neutral": ("Neither", "알 수 없음"), "not_entailment": ("False", "거짓"),
+    "negative": ("negative", "부정"), "positive": ("positive", "긍정"),
+    "true": ("yes", "예"), "false": ("no", "아니오"),
     "equivalent": ("yes", "예"), "not_equivalent": ("no", "아니오"), "duplicate": ("yes", "예"),
     "not_duplicate": ("no", "아니오"), "paraphrase": ("yes", "예"), "not_paraphrase": ("no", "아니오"),
 }  # fmt: skip
@@ -67,7 +69,11 @@ def default_template(task: TaskSpec, examples: Iterable[Labelled] = ()) -> Templ
     if task.kind == "choice":
         return Template(question)
     if not task.labels:
-        raise UsageError(f"the task {task.name} names no labels", "an answer is one of them", "name its labels")
+        raise UsageError(
+            f"the labels of the task {task.name!r} are not known",
+            "an answer is one of them",
+            "give labelled examples (--shots), or a template with answers",
+        )
     answers = _answers(task, korean)
     return Template(
         question.replace("{options}", _listed(answers, " 또는 " if korean else " or ")),
