@@ -110,6 +110,7 @@ def test_rows_nobody_can_learn_from_are_counted(tmp_path: Path) -> None:
     rows = ({"gold_label": x, "sentence1": s, "sentence2": "b"} for x, s in zip(labels, "xyz1 ", strict=True))
     (tmp_path / "a.jsonl").write_text(jsonl(*rows), encoding="utf-8")
     data = read_task("snli", tmp_path / "a.jsonl")
+    assert data.examples == read_task("snli", tmp_path / "a.jsonl", labelled=True).examples
     assert len(data.examples) == 2
     assert data.notes == [
         "left out 1 rows without a gold label ('-')",
@@ -136,6 +137,11 @@ def test_an_unlabelled_test_file_says_so(tmp_path: Path) -> None:
     assert read_task("cola", tmp_path / "test.tsv").notes == ["2 examples without a label"]
     with pytest.raises(DataError, match=r"test.tsv:2 has no label\n.*2 of 2 rows"):
         read_task("cola", tmp_path / "test.tsv", labelled=True)
+
+
+def test_metrics_are_known() -> None:
+    metrics = pytest.importorskip("seodang.evaluation.metrics").METRICS
+    assert {name for task in TASKS.values() for name in task.metrics} <= set(metrics)
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,14 @@ def test_texts_without_labels(write) -> None:  # type: ignore[no-untyped-def]
     data = read_task("classify", path, labelled=False, labels=("x", "y"))
     assert [e.label for e in data.examples] == [None, None] and data.spec.labels == ("x", "y")
     assert data.label_counts() == {"x": 0, "y": 0, "(none)": 2}
+    read = read_task("classify", write("text,label\na,?\nb,\n"), labelled=False, labels=("x", "y"))
+    assert [e.label for e in read.examples] == [None, None]
+
+
+def test_notes_for_people_in_a_folder_are_no_data(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    write("text,label\na,1\nb,0\n")
+    write("# A data set\n", "README.md")
+    assert len(read_task("classify", tmp_path).examples) == 2
 
 
 MANY = "text,label\n" + "".join(f"t,@{i}\n" for i in range(30))

@@ -16,10 +16,11 @@ MOST_CLASSES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One example before its label is understood: `marks` are what a choice calls its answers (A, B, C …)."""
+    """One example before its label is understood, which is `canonical`; `marks` are what a choice calls its answers
+    (A, B, C …)."""
 
     texts: tuple[str, ...]
-    label: Any
+    label: str
     where: str
     answers: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
@@ -47,7 +48,7 @@ def find_classes(raw: Sequence[Raw]) -> tuple[str, ...]:
     """
     spellings: dict[str, Counter[str]] = {}
     for example in raw:
-        if text := canonical(example.label):
+        if text := example.label:
             spellings.setdefault(text.casefold(), Counter())[text] += 1
     counts = [spelling.most_common(1)[0][0] for spelling in spellings.values()]
     if len(counts) > MOST_CLASSES or (len(raw) >= 20 and len(counts) > len(raw) // 2):
@@ -78,7 +79,7 @@ def class_numbers(names: Sequence[str], aliases: Mapping[str, str]) -> dict[str,
 def class_number(example: Raw, names: Sequence[str], known: Mapping[str, int], first: int | None) -> int:
     """The number of the class that a label names: by what `known` calls it, or by its number counted from `first`, if
     that is given. Raises DataError (file:row) for a label that is none of them."""
-    text = canonical(example.label)
+    text = example.label
     key = text.casefold()
     if key in known:
         return known[key]
@@ -93,10 +94,10 @@ def class_number(example: Raw, names: Sequence[str], known: Mapping[str, int], f
 
 def score(example: Raw) -> float:
     """A label that is a number. Raises DataError (file:row) for any other."""
-    value = _number(canonical(example.label))
+    value = _number(example.label)
     if value is None:
         raise DataError(
-            f"{example.where} has the label {canonical(example.label)!r}",
+            f"{example.where} has the label {example.label!r}",
             "a regression learns numbers",
             "correct the row, name the right column (--columns label=NAME), or use --task classify for classes",
         )
@@ -108,7 +109,7 @@ def answer_base(raw: Sequence[Raw]) -> int:
 
     Raises DataError when nothing tells it. 0 also where labels are no numbers.
     """
-    labels = [(canonical(example.label), len(example.answers)) for example in raw if canonical(example.label)]
+    labels = [(example.label, len(example.answers)) for example in raw if example.label]
     numbers = [(int(label), n) for label, n in labels if label.isdecimal()]
     if len(numbers) < len(labels) or not numbers or any(number == 0 for number, _ in numbers):
         return 0
@@ -124,7 +125,7 @@ def answer_base(raw: Sequence[Raw]) -> int:
 def answer_number(example: Raw, base: int, marks: Sequence[str] = ()) -> int:
     """The number from 0 of the right answer: by what the row (or `marks`) calls its answers, by its number counted from
     `base`, by its letter, or by its text. Raises DataError (file:row) when there is no such answer."""
-    text, n = canonical(example.label), len(example.answers)
+    text, n = example.label, len(example.answers)
     names = [canonical(mark).casefold() for mark in marks[:n] or example.marks]
     found: int | None = None
     if text.casefold() in names:

@@ -195,7 +195,7 @@ TASKS: dict[str, Published] = {
         folders=("neg", "pos", "unsup"),
     ),
     "trec": Published(
-        *("classify", ("text",), "label|coarse_label|label-coarse", "Li & Roth 2002", QUESTIONS),
+        *("classify", ("text",), "label|coarse_label", "Li & Roth 2002", QUESTIONS),
         bare=(LINE,),
         shape=labelled_line,
         encoding="latin-1",
@@ -228,6 +228,7 @@ TASKS: dict[str, Published] = {
 }
 
 ALIASES = {
+    **{"rocstories": "storycloze"},
     **{"sst": "sst2", "sst-2": "sst2", "sst-5": "sst5", "sts-b": "stsb", "multinli": "mnli", "csqa": "commonsenseqa"},
     **{"story-cloze": "storycloze", "pawsx": "paws-x", "ynat": "klue-ynat", "klue-tc": "klue-ynat"},
 }

@@ -55,8 +55,8 @@ def read_task(
     columns   which columns to read, where their names are not usual ones
     labels    the classes that are known, of a trained model or of the training set, in order: all others are an error,
               and one class alone is none. Of a choice: what its answers are called, such as A, B, C or 1, 2, 3
-    labelled  True: every row must have a label. False: none needs one. None: the user's own rows must; a published test
-              file may lack the column, and then every example's label is None.
+    labelled  True: labels must be there. False: they are not read. None: the user's own rows must have them; a
+              published test file may lack the column, and then every example's label is None.
     Rows of a published set that nobody can learn from (without a gold label, with an empty text) are left out and
     counted in `notes`; in the user's own files they are errors.
     Raises UsageError for an unknown task, DataError (file:row) for whatever else is wrong.
@@ -64,7 +64,8 @@ def read_task(
     name = task_name(task)
     reader = _Reader(name, TASKS.get(name), columns or Columns(), labels, labelled)
     for path in expand(files):
-        reader.read(path)
+        if path.suffix != ".md":  # what lies in the folders of data sets to be read by people
+            reader.read(path)
     return reader.finish()
 
 
@@ -148,12 +149,13 @@ class _Reader:
             given, marks = answer_list(_value(values, answers[0]), where)
         elif answers:
             given = tuple(_text(values, name, where) for name in answers)
-        if self.published is not None and canonical(label) in self.published.left_out:
-            self.left_out[f"without a gold label ({canonical(label)!r})"] += 1
+        written = "" if self.labelled is False else canonical(label)
+        if self.published is not None and written in self.published.left_out:
+            self.left_out[f"without a gold label ({written!r})"] += 1
         elif not _is_whole(self.kind, read, given):
             self._incomplete(where, row, path, "an empty text" if not _has_texts(self.kind, read) else "a blank answer")
         else:
-            self.raw.append(Raw(read, label, where, given, marks))
+            self.raw.append(Raw(read, written, where, given, marks))
 
     def _incomplete(self, where: str, row: int, path: Path, what: str) -> None:
         if self.published is not None:
@@ -206,14 +208,15 @@ class _Reader:
     def _sort_out_unlabelled(self) -> None:
         """Rows of the hub's test files have -1 or nothing as their label; elsewhere such rows are left out."""
         if self.published is not None:
-            self.raw = [replace(raw, label=None) if canonical(raw.label) == "-1" else raw for raw in self.raw]
-        without = [raw for raw in self.raw if not canonical(raw.label)]
+            self.raw = [replace(raw, label="") if raw.label == "-1" else raw for raw in self.raw]
+        without = [raw for raw in self.raw if not raw.label]
         if self.labelled is False or not without:
             return
+        if self.published is not None and len(without) < len(self.raw):
+            self.left_out["without a label"] += len(without)
+            self.raw = [raw for raw in self.raw if raw.label]
+            return
         if self.published is not None and self.labelled is None:
-            if len(without) < len(self.raw):
-                self.left_out["without a label"] += len(without)
-                self.raw = [raw for raw in self.raw if canonical(raw.label)]
             return
         path, _, row = without[0].where.rpartition(":")
         raise DataError(
@@ -236,7 +239,7 @@ class _Reader:
             kind = "similar" if len(self.raw[0].texts) == 2 else "classify"
         names = ()
         if kind != "choice" and not regression:
-            with_label = [raw for raw in self.raw if canonical(raw.label)]
+            with_label = [raw for raw in self.raw if raw.label]
             names = tuple(self.labels or (find_classes(with_label) if with_label else ()))
         metrics = METRICS[self.name] if len(names) == 2 or kind != "similar" or regression else METRICS["classify"]
         return TaskSpec(self.name, kind, names, regression, metrics, _language(self.raw))
@@ -247,7 +250,7 @@ class _Reader:
         known = class_numbers(spec.labels, self.published.aliases if self.published else {})
         for raw in self.raw:
             first = self.bases.get(raw.where.rpartition(":")[0], 0)
-            if not canonical(raw.label):
+            if not raw.label:
                 yield None
             elif spec.regression:
                 yield score(raw)
