@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from seodang.cli.compare import short_names
 from seodang.cli.main import main
 from seodang.evaluation.results import save_results
+from seodang.inference.language_model import LanguageModel
 from tests.evaluation.test_compare import results, task
+from tests.inference.conftest import taught, tiny
 
 
 @pytest.fixture
@@ -40,6 +43,12 @@ def test_results_as_a_table(files: list[str], capsys: pytest.CaptureFixture[str]
     assert "0.0312 (0.0625)" in capsys.readouterr().out
 
 
+def test_short_names() -> None:
+    assert short_names(["/a/b/one", "/a/c/two"]) == {"/a/b/one": "one", "/a/c/two": "two"}
+    assert list(short_names(["/a/b/x", "/a/c/x"]).values()) == ["b/x", "c/x"]
+    assert short_names(["gpt2", "gpt2"]) == {"gpt2": "gpt2"}
+
+
 def test_unlike_settings_are_refused(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", files[0], files[2]]) == 2
     out, err = capsys.readouterr()
@@ -51,3 +60,39 @@ def test_mistakes(argv: list[str], code: int, capsys: pytest.CaptureFixture[str]
     assert main(["compare", *argv]) == code
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 3
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Folders of a model that knows its texts, and of one that knows nothing."""
+    folder = tmp_path_factory.mktemp("models")
+    good = taught()
+    good.save(folder / "good")
+    LanguageModel(tiny("llama", vocab_size=good.tokenizer.vocab_size), good.tokenizer).save(folder / "random")
+    return [str(folder / "good"), str(folder / "random")]
+
+
+def test_prompts_side_by_side(two_models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "the lowest", "answer": " newest"}\n', "utf-8")
+    argv = ["compare", *two_models, "--prompt", "the cat", "--answer", " sat", "--max-new-tokens", "5"]
+    assert main([*argv, "--prompts", str(tmp_path / "prompts.jsonl"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [prompt["text"] for prompt in found["prompts"]] == ["the cat", "the lowest"]
+    given = found["written"][0][2]
+    assert (given["by"], given["text"]) == ("", " sat") and given["logprobs"][0] > given["logprobs"][1]
+    assert [row["task"] for row in found["comparison"]["rows"]] == ["answers", "prompts"]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("## the cat\n") and "prompts: bits_per_byte of 1 rows" in out
+    assert found["written"][0][0]["text"].split("\n")[0] in out
+
+
+def test_mistakes_with_prompts(two_models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for extra, said in (
+        ([], "no FILE.json, and there are no prompts"),
+        (["--prompts", "nowhere.txt"], "nowhere.txt does not exist"),
+        (["--prompt", "a", "--batch-size", "0"], "batch_size = 0"),
+    ):
+        assert main(["compare", *two_models, *extra]) in (2, 3)
+        out, err = capsys.readouterr()
+        assert out == "" and said in err and err.count("\n") == 3

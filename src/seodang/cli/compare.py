@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from seodang.cli.answering import Paths, Texts
 from seodang.cli.frame import parse, print_result, say
 from seodang.errors import UsageError
 
 if TYPE_CHECKING:
     from seodang.evaluation.compare import Comparison
+    from seodang.evaluation.side_by_side import SideBySide, Written
+    from seodang.inference.language_model import LanguageModel
 
 
 @dataclass(kw_only=True)
 class CompareConfig:
-    """Results of several models side by side, with a paired test of each against the first.
+    """Several models on the same rows or prompts, side by side, with a paired test of each against the first.
 
-    Refuses results of unlike settings, prompts or rows, and names each difference.
+    Results of unlike settings, prompts or rows are refused, and each difference is named.
     """
 
     what: tyro.conf.Positional[tuple[str, ...]]
-    """Files that `seodang evaluate` wrote."""
+    """Models or checkpoints; or results, FILE.json, that `seodang evaluate` wrote."""
+    prompt: Texts = ()
+    """Text that each model continues; may be given several times."""
+    prompts: Paths = ()
+    """File of prompts, one a line, or a table with the columns prompt and perhaps answer."""
+    answer: Texts = ()
+    """Text behind every --prompt whose probability is shown; may be given several times."""
+    max_new_tokens: int = 64
+    """Length of what is generated."""
+    temperature: float = 0.0
+    """0 takes the most probable token; higher is more random."""
+    seed: int = 0
+    """Seed of the random choices."""
+    batch_size: int = 16
+    """Prompts that go through a model together. Never changes a result."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the weights and of the computation; auto is float32."""
     json: bool = False
-    """Print measurements, differences and p as JSON."""
+    """Print everything as JSON."""
 
 
 def main(argv: list[str]) -> int:
@@ -33,26 +55,102 @@ def main(argv: list[str]) -> int:
     config = parse(CompareConfig, argv, "seodang compare")
     if len(config.what) < 2:
         raise UsageError("nothing to compare with", "one alone has no difference", "name two or more")
+    if config.prompt or config.prompts:
+        return _prompts(config)
+    models = [name for name in config.what if not name.endswith(".json")]
+    if models:
+        raise UsageError(
+            f"{models[0]} is no FILE.json, and there are no prompts",
+            "results are compared as they are; models need something to do",
+            'add --prompt "…" or --prompts FILE, or give results that seodang evaluate wrote',
+        )
     from seodang.evaluation.compare import compare_results
     from seodang.evaluation.results import load_results
 
     found = compare_results([load_results(Path(name)) for name in config.what], config.what)
-    for note in found.notes:
-        say(f"note: {note}")
-    print_result(found.to_dict(), config.json, as_text(found))
+    _say(found.notes)
+    print_result(found.to_dict(), config.json, comparison_lines(found))
     return 0
 
 
-def as_text(found: Comparison) -> list[str]:
+def _open(config: CompareConfig, name: str) -> LanguageModel:
+    from seodang.inference.language_model import load
+
+    return load(name, device=config.device, dtype=config.dtype)
+
+
+def _prompts(config: CompareConfig) -> int:
+    if config.batch_size < 1:
+        raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
+    if config.answer and not config.prompt:
+        raise UsageError("--answer without --prompt", "it stands behind a prompt", "put it into the file of --prompts")
+    from seodang.evaluation.side_by_side import Prompt, read_prompts, side_by_side
+
+    prompts = [Prompt(text, config.answer, f"--prompt {row}") for row, text in enumerate(config.prompt, 1)]
+    prompts += read_prompts(config.prompts) if config.prompts else []
+    options = {
+        "max_new_tokens": config.max_new_tokens,
+        "temperature": config.temperature,
+        "seed": config.seed,
+        "batch_size": config.batch_size,
+    }
+    found = side_by_side(config.what, lambda name: _open(config, name), prompts, options)
+    _say(found.comparison.notes if found.comparison else [])
+    print_result(found.to_dict(), config.json, side_by_side_lines(found))
+    return 0
+
+
+def _say(notes: Sequence[str]) -> None:
+    for note in notes:
+        say(f"note: {note}")
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """As much of each path, from its end, as tells it from the others."""
+    for depth in range(1, max(len(Path(name).parts) for name in names)):
+        short = {name: "/".join(Path(name).parts[-depth:]) for name in names}
+        if len(set(short.values())) == len(short):
+            return short
+    return {name: name for name in names}
+
+
+def side_by_side_lines(found: SideBySide) -> list[str]:
+    """Each prompt with what stands behind it, then the numbers of them all."""
+    names = {**short_names(found.models), "": "(given)"}
+    width = max(map(len, names.values()))
+    lines = []
+    for prompt, row in zip(found.prompts, found.written, strict=True):
+        lines.append(f"## {prompt.text}")
+        for entry in row:
+            first, *rest = entry.text.split("\n")
+            lines += [f"{names[entry.by]:<{width}}  {first}", *(f"{'':<{width}}  {line}" for line in rest)]
+            lines.append(f"{'':<{width}}  [{_logprobs([names[name] for name in found.models], entry)}]")
+        lines.append("")
+    return lines + (comparison_lines(found.comparison) if found.comparison else [])
+
+
+def _logprobs(models: Sequence[str], entry: Written) -> str:
+    """log P of a text by each model, whole and per byte, which does not depend on the tokenizer."""
+    n_bytes = len(entry.text.encode("utf-8"))
+    parts = [
+        f"{name} {logprob:.2f} ({logprob / n_bytes:.3f})"
+        for name, logprob in zip(models, entry.logprobs, strict=True)
+        if logprob is not None
+    ]
+    return "log P (per byte): " + ", ".join(parts) if parts else "nothing was written"
+
+
+def comparison_lines(found: Comparison) -> list[str]:
     """A block for each measurement: a line for each model, with its difference from the first."""
     several = sum(len(row.differences) for row in found.rows) > 1
-    width = max(map(len, (*found.models, "majority")))
+    names = short_names(found.models)
+    width = max(map(len, (*names.values(), "majority")))
     lines = []
     for row in found.rows:
         lines.append(f"{row.task}: {row.measurement} of {row.values[0].n:,} rows")
         for place, name in enumerate(found.models):
             value = row.values[place]
-            shown = f"  {name:<{width}}  {value.value:8.4f}  [{value.low:.4f}, {value.high:.4f}]"
+            shown = f"  {names[name]:<{width}}  {value.value:8.4f}  [{value.low:.4f}, {value.high:.4f}]"
             if place:
                 difference = row.differences[place - 1]
                 shown += f"  {difference.difference:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
@@ -63,7 +161,7 @@ def as_text(found: Comparison) -> list[str]:
             lines.append(shown)
         if row.values[0].baseline is not None:
             lines.append(f"  {'majority':<{width}}  {row.values[0].baseline:8.4f}")
-    lines.append(f"differences are from {found.models[0]}, with 95 % intervals")
+    lines.append(f"differences are from {names[found.models[0]]}, with 95 % intervals")
     if several:
         lines.append("p in brackets: corrected for all tests shown (Holm)")
     return lines

@@ -23,7 +23,7 @@ VERBS: dict[str, str] = {
     "fill": "the most probable tokens in the blanks of a text (encoders)",
     "embed": "texts as vectors, and how alike they are",
     "score": "the probability of a text, token by token; perplexity and bits per byte",
-    "compare": "results of several models side by side, with a paired test of the difference",
+    "compare": "several models on the same prompts or rows, side by side, with a paired test of the difference",
     "export": "write a model as a GGUF file for llama.cpp, or as a Hugging Face folder",
     "verify": "check that a model folder is whole, finite and gives the logits it should",
     "resume": "continue an interrupted run",
