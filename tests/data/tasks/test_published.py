@@ -158,6 +158,21 @@ def test_what_is_wrong_with_a_published_file(tmp_path: Path, text: str, said: st
         read_task("sst2", tmp_path / "a.tsv")
 
 
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("race", {"article": "x", "questions": ["a", "b"], "options": [["c"]], "answers": ["A"]}),
+        ("race", {"article": "x", "questions": ["a"], "answers": ["A"]}),
+        ("hellaswag", {"ctx": "a", "endings": "abc", "label": 0}),
+        ("klue-re", dict.fromkeys(("subject_entity", "object_entity"), {"start_idx": "x", "end_idx": 1})),
+    ],
+)
+def test_records_that_are_not_whole(tmp_path: Path, task: str, row: dict[str, Any]) -> None:
+    (tmp_path / "a.jsonl").write_text(jsonl(row), encoding="utf-8")
+    with pytest.raises(DataError, match=f"a.jsonl:1 is no row of {task}"):
+        read_task(task, tmp_path / "a.jsonl")
+
+
 def test_names_of_tasks() -> None:
     assert [task_name(name) for name in ("SST-2", "arc_easy", "glue_mrpc", "KLUE-TC")] == [
         *("sst2", "arc-easy", "mrpc", "klue-ynat")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seodang.data.tasks import Columns, read_task
-from seodang.errors import DataError
+from seodang.errors import DataError, UsageError
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_multiple_choice(write, text: str, name: str) -> None:  # type: ignore[n
 def test_answers_that_may_count_from_0_or_from_1(write) -> None:  # type: ignore[no-untyped-def]
     path = write("question,o1,o2,o3,label\n" + "q,x,y,z,1\n" * 2 + "q,x,y,z,2\n")
     columns = Columns(answers=("o1", "o2", "o3"))
-    with pytest.raises(DataError, match=r"count from 0 or from 1\n.*1, 2: neither.*\n.*--labels 0,1,2"):
+    with pytest.raises(DataError, match=r"count from 0 or from 1\n.*1, 2: neither.*\n.*as letters"):
         read_task("choice", path, columns=columns)
     from_0 = read_task("choice", path, columns=columns, labels=("0", "1", "2"))
     from_1 = read_task("choice", path, columns=columns, labels=("1", "2", "3"))
@@ -157,6 +157,7 @@ WRONG = [
     ("classify", MANY.replace("@", "1."), r"30 different labels in 30 rows\n.*\n.*--task regress"),
     ("classify", MANY.replace("@", "w"), r"30 different labels in 30 rows\n.*\n.*--columns label"),
     ("classify", "text,label\na,1\nb,0,2\n", r"a.csv:3 has 3 fields"),
+    ("classify", "text,text,label\na,b,1\n", r"a.csv:1 has two columns 'text'"),
     ("classify", 'text,label\na,1\n"b,0\n', r"a.csv:3 is broken CSV"),
     ("regress", "text,label\na,1\nb,good\n", r"a.csv:3 has the label 'good'\n.*numbers"),
     ("regress", "text,label\na,1\nb,nan\n", r"a.csv:3 has the label 'nan'"),
@@ -182,6 +183,27 @@ def test_what_is_wrong_is_named(write, task: str, text: str, said: str) -> None:
 def test_a_column_that_is_not_there(write) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DataError, match=r"no column 'revew'\n.*review, stars.*\n  fix: the nearest is 'review'"):
         read_task("classify", write("review,stars\na,1\nb,2\n"), columns=Columns(text="revew"))
+
+
+def test_columns_that_are_counted_but_not_there(write) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match="no column '9'"):
+        read_task("classify", write("text,label\na,1\nb,2\n"), columns=Columns(text="9", label="2"))
+
+
+@pytest.mark.parametrize("labels", [("a",), ("a", "b", "a")])
+def test_labels_that_tell_nothing_apart(write, labels: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match="two or more, none of them twice"):
+        read_task("classify", write("text,label\na,a\n"), labels=labels)
+
+
+def test_a_label_that_is_a_list(write) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match="a.jsonl:1 has a list as its label"):
+        read_task("classify", write('{"text": "a", "label": [1]}\n', "a.jsonl"))
+
+
+def test_an_archive_is_no_table(write) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=".zip files are not supported"):
+        read_task("classify", write("PK", "a.zip"))
 
 
 def test_an_empty_file_and_one_in_another_encoding(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

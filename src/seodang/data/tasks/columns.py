@@ -56,9 +56,9 @@ class Columns:
 
     def numbered(self, head: Sequence[str]) -> list[str] | None:
         """Names "1", "2", … of the columns, if the user counts them instead of naming what is in `head`."""
-        if not self.given or not all(name.isdecimal() for name in self.given) or set(self.given) & set(head):
-            return None
-        return [str(i + 1) for i in range(max(len(head), *map(int, self.given)))]
+        numbers = [str(i + 1) for i in range(len(head))]
+        counted = self.given and set(self.given) <= set(numbers) and not set(self.given) & set(head)
+        return numbers if counted else None
 
 
 def label_list(settings: Sequence[str]) -> list[str] | None:

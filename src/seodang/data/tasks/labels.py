@@ -118,7 +118,7 @@ def answer_base(raw: Sequence[Raw]) -> int:
     raise DataError(
         f"{raw[0].where.rpartition(':')[0]} does not tell whether its answers count from 0 or from 1",
         f"its labels are {', '.join(sorted({str(number) for number, _ in numbers}))}: neither 0 nor the last occurs",
-        "say what the answers are called, in order: --labels 0,1,2 or --labels 1,2,3",
+        "write the right answers as letters (A, B, …) or as their texts, or give what the answers are called as labels",
     )
 
 

@@ -27,8 +27,8 @@ from seodang.data.tasks.labels import (
 )
 from seodang.data.tasks.published import GENERIC, TASKS, Published, task_name
 from seodang.data.tasks.records import LINE, Table, read_table, read_text
-from seodang.data.tasks.shapes import answer_list, beside, plain
-from seodang.errors import DataError
+from seodang.data.tasks.shapes import answer_list, beside
+from seodang.errors import DataError, UsageError
 
 METRICS = {
     "classify": ("accuracy", "macro_f1"),
@@ -62,6 +62,12 @@ def read_task(
     Raises UsageError for an unknown task, DataError (file:row) for whatever else is wrong.
     """
     name = task_name(task)
+    if labels and len(set(labels)) < max(2, len(labels)):
+        raise UsageError(
+            f"the labels are given as {', '.join(labels)}",
+            "there must be two or more, none of them twice",
+            "name all classes, or leave the labels out: they are found",
+        )
     reader = _Reader(name, TASKS.get(name), columns or Columns(), labels, labelled)
     for path in expand(files):
         if path.suffix != ".md":  # what lies in the folders of data sets to be read by people
@@ -102,20 +108,41 @@ class _Reader:
         names = self.columns.numbered(table.head)
         if published is not None and names is None and not self.columns.given:
             names = _bare_names(table, published)
-        shape = published.shape if published else plain
+        self._check_names(table, names)
         found: tuple[tuple[str, ...], str | None, tuple[str, ...]] | None = None
         aside = beside(path) if self.name in ("piqa", "winogrande") else None
         for number, (row, record) in enumerate(table.named(names)):
             if record is None:
                 self._wrong_width(path, row, table)
                 continue
-            for values in shape(record):
+            for values in self._shaped(record, path, row):
                 found = found or self._columns(path, list(values))
                 texts, label, answers = found
                 value: Any = None if label is None else _value(values, label)
                 if label is None and aside is not None and number < len(aside):
                     value = aside[number]
                 self._add(values, path, row, texts, value, answers)
+
+    def _shaped(self, record: dict[str, Any], path: Path, row: int) -> list[dict[str, Any]]:
+        if self.published is None:
+            return [record]
+        try:
+            return list(self.published.shape(record))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}:{row} is no row of {self.name}",
+                f"{type(error).__name__}: {error}; its keys are {', '.join(record)}",
+                "correct the row, or take it out",
+            ) from None
+
+    def _check_names(self, table: Table, names: list[str] | None) -> None:
+        twice = [name for name, count in Counter(table.head).items() if count > 1]
+        if self.by_columns and table.fields and names is None and twice:
+            raise DataError(
+                f"{table.path}:1 has two columns {twice[0]!r}",
+                f"its columns are {', '.join(name[:40] for name in table.head)}",
+                "rename one; without a header line count the columns: --columns text=2,label=1",
+            )
 
     def _columns(self, path: Path, head: list[str]) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
         """Columns of the texts, of the label, of the answers, as they are written in this file."""
@@ -149,6 +176,12 @@ class _Reader:
             given, marks = answer_list(_value(values, answers[0]), where)
         elif answers:
             given = tuple(_text(values, name, where) for name in answers)
+        if isinstance(label, list | dict):
+            raise DataError(
+                f"{where} has a {type(label).__name__} as its label",
+                "a label is a text or a number",
+                "name another column: --columns label=NAME",
+            )
         written = "" if self.labelled is False else canonical(label)
         if self.published is not None and written in self.published.left_out:
             self.left_out[f"without a gold label ({written!r})"] += 1

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from seodang.data.sources import KINDS, check_not_utf16, decode_text, not_utf8, open_binary
+from seodang.data.sources import check_not_utf16, decode_text, kind_of, not_utf8, open_binary
 from seodang.data.tables import read_json, read_parquet
 from seodang.errors import DataError
 
@@ -51,7 +51,7 @@ def read_table(path: Path, encoding: str = "utf-8") -> Table:
 
     Raises DataError (file and row) for a file without records and for what is damaged or not UTF-8.
     """
-    kind = KINDS.get((path.with_suffix("") if path.suffix in (".gz", ".zst") else path).suffix.lower())
+    kind = kind_of(path)
     if kind == "parquet":
         table = Table(path, values=list(read_parquet(path)))
     elif kind == "json":

@@ -62,12 +62,14 @@ def labelled_line(values: Values) -> Iterator[Values]:
 
 def endings(values: Values) -> Iterator[Values]:
     """HellaSwag: activity and context as one text, and WikiHow's marks taken out, as they are commonly evaluated."""
+    options = values.get("endings") or values.get("ending_options") or []
+    if not isinstance(options, list):
+        raise TypeError("endings are no list")
     if "ctx_a" in values:
         context = f"{values['ctx_a']} {str(values.get('ctx_b') or '').capitalize()}"
     else:
         context = str(values.get("ctx", ""))
     activity = values.get("activity_label")
-    options = values.get("endings") or values.get("ending_options") or []
     yield {
         **values,
         "ctx": _without_marks(f"{activity}: {context}" if activity else context),
