@@ -58,16 +58,29 @@ def test_three_models_are_corrected_for_two_tests() -> None:
 )
 def test_each_unlike_setting_is_named(changes: dict, said: str) -> None:
     first, second = task([0] * 8), task([0] * 8, **changes)
-    assert list(unlike(first, second)) == [said]
+    assert [text for _, text in unlike(first, second)] == [said]
     with pytest.raises(UsageError) as caught:
         compare_results([results("a.json", first), results("b.json", second)])
     assert said in caught.value.why and "a.json and b.json" in caught.value.what
 
 
 def test_other_numbers_of_rows() -> None:
-    assert list(unlike(task([0] * 8), task([0] * 7))) == ["number of rows: 8 and 7"]
+    assert list(unlike(task([0] * 8), task([0] * 7))) == [("n", "number of rows: 8 and 7")]
     several = list(unlike(task([0] * 8), task([0] * 7, shots=1, version=2)))
     assert len(several) == 3
+
+
+def test_what_is_compared_may_differ() -> None:
+    """Zero-shot against few-shot: the prompts differ with the shots. Other rows can never be compared."""
+    zero = results("zero", task([0] * 8))
+    four = results("four", task([1] * 6 + [0] * 2, shots=4, prompt="with demonstrations"))
+    with pytest.raises(UsageError, match="--allow shots --allow prompts"):
+        compare_results([zero, four])
+    found = compare_results([zero, four], allow=["shots", "prompts"])
+    assert found.rows[0].differences[0].difference == 0.75
+    with pytest.raises(UsageError, match="other examples") as caught:
+        compare_results([zero, results("b", task([0] * 8, file="test.tsv", shots=4))], allow=["shots", "rows"])
+    assert "--allow" not in caught.value.fix
 
 
 def test_every_pair_is_checked() -> None:

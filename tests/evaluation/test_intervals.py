@@ -98,6 +98,7 @@ def test_majority_by_hand() -> None:
     assert majority_baseline("accuracy", [2, 0, 2]) == pytest.approx(2 / 3)
     assert majority_baseline("matthews", references) == 0
     assert majority_baseline("pearson", [1.0, 2.0], [0.5]) == 0
+    assert majority_baseline("rouge1", ["one summary", "another"]) is None
     assert majority_baseline("exact_match", ["yes", "no"], ["yes", ["yes", "yeah"], "no"]) == 0.5
 
 

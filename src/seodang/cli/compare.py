@@ -28,6 +28,8 @@ class CompareConfig:
 
     what: tyro.conf.Positional[tuple[str, ...]]
     """Models or checkpoints; or results, FILE.json, that `seodang evaluate` wrote."""
+    allow: Texts = ()
+    """Setting that may differ, because it is what you compare: shots, template, prompts; may be given several times."""
     prompt: Texts = ()
     """Text that each model continues; may be given several times."""
     prompts: Paths = ()
@@ -67,7 +69,7 @@ def main(argv: list[str]) -> int:
     from seodang.evaluation.compare import compare_results
     from seodang.evaluation.results import load_results
 
-    found = compare_results([load_results(Path(name)) for name in config.what], config.what)
+    found = compare_results([load_results(Path(name)) for name in config.what], config.what, config.allow)
     _say(found.notes)
     print_result(found.to_dict(), config.json, comparison_lines(found))
     return 0

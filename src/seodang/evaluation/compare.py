@@ -12,6 +12,9 @@ from seodang.evaluation.intervals import Measurement
 from seodang.evaluation.paired import Difference, Pairs, holm, paired_difference
 from seodang.evaluation.results import Results, Sample, TaskResult
 
+_NEVER = ("version", "n", "rows", "metric")
+"""What must be the same whatever is compared: without it there are no pairs of rows."""
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -40,8 +43,11 @@ class Comparison:
         return asdict(self)
 
 
-def compare_results(results: Sequence[Results], names: Sequence[str] | None = None) -> Comparison:
-    """Each task that all have, each measurement. `names` stand for the models, by default their own.
+def compare_results(
+    results: Sequence[Results], names: Sequence[str] | None = None, allow: Sequence[str] = ()
+) -> Comparison:
+    """Each task that all have, each measurement. `names` stand for the models, by default their own; `allow` names
+    settings that may differ because they are what is compared ("shots", "template", "prompts" …).
 
     Raises UsageError for fewer than two, for no task in common, and for unlike settings, naming each.
     """
@@ -59,7 +65,7 @@ def compare_results(results: Sequence[Results], names: Sequence[str] | None = No
     ]
     for task in common:
         for (name, one), (other_name, other) in combinations(zip(names, results, strict=True), 2):
-            refuse_unlike(task, one.tasks[task], other.tasks[task], (name, other_name))
+            refuse_unlike(task, one.tasks[task], other.tasks[task], (name, other_name), allow)
     found = [
         (task, measurement, [entry.tasks[task] for entry in results])
         for task in common
@@ -85,41 +91,49 @@ def compare_results(results: Sequence[Results], names: Sequence[str] | None = No
     return Comparison(names, rows, notes)
 
 
-def refuse_unlike(name: str, first: TaskResult, second: TaskResult, whose: tuple[str, str]) -> None:
-    """Raise UsageError unless two results of a task come from the same rows, prompts and settings."""
-    found = list(unlike(first, second))
-    if found:
-        raise UsageError(
-            f"{name}: {whose[0]} and {whose[1]} cannot be compared",
-            "; ".join(found),
-            "evaluate both with the same settings on the same rows",
-        )
+def refuse_unlike(
+    name: str, first: TaskResult, second: TaskResult, whose: tuple[str, str], allow: Sequence[str] = ()
+) -> None:
+    """Raise UsageError unless two results of a task come from the same rows, prompts and settings, but for `allow`."""
+    found = {key: said for key, said in unlike(first, second) if key in _NEVER or key.split(".")[0] not in allow}
+    if not found:
+        return
+    wished = [key.split(".")[0] for key in found if key not in _NEVER]
+    asked = "".join(f" --allow {key}" for key in dict.fromkeys(wished))
+    raise UsageError(
+        f"{name}: {whose[0]} and {whose[1]} cannot be compared",
+        "; ".join(found.values()),
+        "evaluate both with the same settings on the same rows"
+        + (f"; if that is what you compare:{asked}" if len(wished) == len(found) else ""),
+    )
 
 
-def unlike(first: TaskResult, second: TaskResult) -> Iterator[str]:
-    """Each thing in which two results of a task differ though they must not. The tokenizers may."""
+def unlike(first: TaskResult, second: TaskResult) -> Iterator[tuple[str, str]]:
+    """(its name, what it is in both) of each thing in which two results of a task differ. The tokenizers may."""
     if first.version != second.version:
-        yield f"version of the task: {first.version} and {second.version}"
+        yield "version", f"version of the task: {first.version} and {second.version}"
     yield from _unlike_settings(first.settings, second.settings)
     if first.n != second.n:
-        yield f"number of rows: {first.n:,} and {second.n:,}"
+        yield "n", f"number of rows: {first.n:,} and {second.n:,}"
     elif first.rows != second.rows:
-        yield f"rows: other examples{_first_other(first.samples, second.samples, 'where')}"
+        yield "rows", f"rows: other examples{_first_other(first.samples, second.samples, 'where')}"
     elif first.prompts != second.prompts:
-        yield f"prompts: other texts{_first_other(first.samples, second.samples, 'prompt')}"
+        yield "prompts", f"prompts: other texts{_first_other(first.samples, second.samples, 'prompt')}"
     for measurement in first.measurements.keys() & second.measurements.keys():
         one, other = first.measurements[measurement].metric, second.measurements[measurement].metric
         if one != other:
-            yield f"metric of {measurement}: {one} and {other}"
+            yield "metric", f"metric of {measurement}: {one} and {other}"
 
 
-def _unlike_settings(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _unlike_settings(
+    first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, str]]:
     for key in [*first, *(key for key in second if key not in first)]:
-        one, other = first.get(key), second.get(key)
+        one, other, name = first.get(key), second.get(key), f"{prefix}{key}"
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _unlike_settings(one, other, f"{prefix}{key}.")
+            yield from _unlike_settings(one, other, f"{name}.")
         elif one != other:
-            yield f"{prefix}{key}: {_short(one)} and {_short(other)}"
+            yield name, f"{name}: {_short(one)} and {_short(other)}"
 
 
 def _short(value: Any, length: int = 40) -> str:

@@ -31,7 +31,7 @@ class Measurement:
     high: float
     level: float
     baseline: float | None
-    """What always saying the same scores; None for log-probabilities."""
+    """What always saying the same scores; None where there is no such thing (`majority_baseline`)."""
     n: int
     notes: tuple[str, ...] = ()
 
@@ -121,16 +121,20 @@ def majority_baseline(
     """What a model scores that always says the same: the most frequent class or text, or the mean score.
 
     Of the training rows where they are given, otherwise of the references themselves; of several classes equally
-    frequent, the lowest. None for log-probabilities.
+    frequent, the lowest. None for log-probabilities, and for texts of which none comes twice.
     """
     metric = find(metric) if isinstance(metric, str) else metric
     if metric.kind == "logprob":
         return None
     known = references if train_references is None or not len(train_references) else train_references
+    answer: Any
     if metric.kind == "score":
-        answer: Any = float(np.mean([float(value) for value in known]))
+        answer = float(np.mean([float(value) for value in known]))
     elif metric.kind == "text":
-        answer = _most_frequent([text if isinstance(text, str) else text[0] for text in known])
+        texts = [text if isinstance(text, str) else text[0] for text in known]
+        answer = _most_frequent(texts)
+        if len(texts) > 1 and texts.count(answer) == 1:
+            return None
     else:
         answer = _most_frequent(known)
     return metric.function([answer] * len(references), references)
