@@ -17,7 +17,10 @@ from tests.guard.documents import READMES, TUTORIALS, blocks, commands, seodang_
 from tests.guard.source import ROOT
 
 PAPERS = ROOT / "docs" / "papers.md"
-PAGES = ("CONTRIBUTING.md", "docs/log.md", "docs/vectors.md", "docs/encoders.md", "docs/evaluation.md")
+PAGES = (
+    *("CONTRIBUTING.md", "docs/log.md", "docs/vectors.md", "docs/encoders.md", "docs/evaluation.md"),
+    "docs/labelled.md",
+)
 DOCUMENTS = [*READMES, *TUTORIALS, *(ROOT / name for name in PAGES)]
 
 

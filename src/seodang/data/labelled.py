@@ -43,7 +43,7 @@ class TaskSpec:
     regression  the label is a score
     metrics     names in `evaluation/metrics.py`, the main one first
     language    "en", "ko", or "" where it is not known
-    source      paper and table
+    source      paper, and its table where it has one for the task
     """
 
     name: str

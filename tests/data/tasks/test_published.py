@@ -72,6 +72,18 @@ def test_specs_are_complete() -> None:
     }
 
 
+def test_the_documented_table_is_this_one() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "labelled.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.split("\n") if line.startswith("| `")]
+    found = {row[0].strip("`"): row[1:] for row in rows if len(row) == 5 and row[0] != "`--task`"}
+    assert list(found) == list(TASKS)
+    for name, (kind, labels, metrics, source) in found.items():
+        task = TASKS[name]
+        assert (kind, metrics, source) == (task.kind, ", ".join(task.metrics), task.source)
+        asked = "(a score)" if task.regression else "(an answer)" if task.kind == "choice" else ", ".join(task.labels)
+        assert labels == asked or (name == "klue-re" and labels == "30 relations")
+
+
 def test_a_spec_is_stored_and_comes_back(tmp_path: Path) -> None:
     (tmp_path / "dev.tsv").write_text(tab(("sentence", "label"), ("a", 0), ("b", 1)), encoding="utf-8")
     spec = read_task("SST-2", tmp_path / "dev.tsv").spec

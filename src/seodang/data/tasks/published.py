@@ -66,8 +66,8 @@ STS = ("pearson", "spearman")
 STSB_FIELDS = ("genre", "filename", "year", "id", "score", "sentence1", "sentence2")
 WANG = "Wang et al. 2019 (GLUE), table 1"
 GPT1 = "Radford et al. 2018 (GPT-1), table "
-KOBEST = "Kim et al. 2022 (KoBEST), table 6"
-KLUE = "Park et al. 2021 (KLUE), table 1"
+KOBEST = "Kim et al. 2022 (KoBEST)"
+KLUE = "Park et al. 2021 (KLUE)"
 HAM = "Ham et al. 2020 (KorNLI and KorSTS)"
 ARC = "Clark et al. 2018 (ARC)"
 ARC_CHOICE = (("question",), "answerkey|answer", ("choices",))
@@ -175,9 +175,9 @@ TASKS: dict[str, Published] = {
     "nsmc": Published(
         "classify", ("document",), "label", "Park 2016 (NSMC)", ("negative", "positive"), language="ko"
     ),
-    "kornli": _nli(HAM + ", table 4", BOTH, "ko"),
+    "kornli": _nli(HAM, BOTH, "ko"),
     "korsts": Published(
-        *("similar", BOTH, "score", HAM + ", table 5", (), ("spearman", "pearson"), "ko"),
+        *("similar", BOTH, "score", HAM, (), ("spearman", "pearson"), "ko"),
         regression=True,
         bare=STSB_FIELDS,
     ),
@@ -186,11 +186,11 @@ TASKS: dict[str, Published] = {
         bare=("label", "text"),
     ),
     "paws-x": Published(
-        *("similar", BOTH, "label", "Yang et al. 2019 (PAWS-X), table 3", ("not_paraphrase", "paraphrase")), language=""
+        *("similar", BOTH, "label", "Yang et al. 2019 (PAWS-X)", ("not_paraphrase", "paraphrase")), language=""
     ),
     # English
     "imdb": Published(
-        *("classify", ("text|review",), "label|sentiment", "Maas et al. 2011, table 2", ("negative", "positive")),
+        *("classify", ("text|review",), "label|sentiment", "Maas et al. 2011", ("negative", "positive")),
         aliases={"neg": "negative", "pos": "positive"},
         folders=("neg", "pos", "unsup"),
     ),
@@ -201,7 +201,7 @@ TASKS: dict[str, Published] = {
         encoding="latin-1",
     ),
     "sst5": Published(
-        *("classify", ("text|sentence",), "label", "Socher et al. 2013, table 1", FIVE),
+        *("classify", ("text|sentence",), "label", "Socher et al. 2013", FIVE),
         bare=(LINE,),
         shape=labelled_line,
         encoding="latin-1",
