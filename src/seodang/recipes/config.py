@@ -148,3 +148,24 @@ class SFTConfig(RunConfig):
     """Stop (exit 3) when more than this share of rows would be lost."""
     system: str | None = None
     """System prompt put before rows that have none."""
+
+
+@dataclass(kw_only=True)
+class FinetuneConfig(RunConfig):
+    """Fine-tune on labelled examples: a class head on the last token (decoders) or on [CLS] (encoders)."""
+
+    task: str = "classify"
+    """A published set (sst2, cola, kobest-boolq …), or classify, entail, similar, choice or regress for tables of your
+    own."""
+    columns: tuple[str, ...] = ()
+    """Columns of your own tables that are not found by their names: text=review,label=stars, answers=a+b+c."""
+    batch_rows: int | None = None
+    """Examples per optimiser step; 32 by default, as in the papers."""
+    aux_weight: float | None = None
+    """λ of GPT-1's auxiliary language-model loss on the texts; 0.5 by default, 0 for encoders."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: a class counts inversely to how often it occurs."""
+    head_dropout: float | None = None
+    """Dropout before the class head; 0.1 by default."""
+    from_scratch: bool = False
+    """Fresh weights even if the model has trained ones: the baseline without pre-training."""

@@ -155,6 +155,37 @@ _RECURRENT = {"rnn": 1e-3, "lstm": 5e-3, "gru": 5e-3}
 _ENCODERS = ("bert", "roberta", "albert", "electra")
 
 
+@dataclass(frozen=True)
+class FineTuning:
+    """Of fine-tuning on labelled examples."""
+
+    hyper: Hyperparameters
+    rows: int
+    """Examples of a step."""
+    epochs: float
+    aux_weight: float
+    """λ of the auxiliary objective (GPT-1, eq. 5)."""
+    head_dropout: float = 0.1
+
+
+def fine_tuning(config: ModelConfig) -> FineTuning:
+    """GPT-1, sec. 4.1, for causal models; BERT, appendix A.3, for encoders, which have no auxiliary objective.
+
+    Below the sizes that papers train, and for recurrent models, the rate is a quarter of the pre-training rate, as
+    GPT-1's 6.25e-5 is of its 2.5e-4.
+    """
+    if config.family in _ENCODERS:
+        hyper = Hyperparameters(3e-5, 0, (0.9, 0.999), 0.01, 0.1, 0.0, "linear", "BERT, appendix A.3", eps=1e-6)
+        found = FineTuning(hyper, 32, 3, 0.0)
+    else:
+        hyper = Hyperparameters(6.25e-5, 0, (0.9, 0.999), 0.01, 0.002, 0.0, "linear", "GPT-1, sec. 4.1")
+        found = FineTuning(hyper, 32, 3, 0.5)
+    if n_parameters(config) >= SMALL and config.family not in _RECURRENT:
+        return found
+    source = f"{hyper.source}; the rate a quarter of the pre-training rate, as GPT-1's"
+    return replace(found, hyper=replace(hyper, lr=pretraining(config).lr / 4, source=source))
+
+
 def instruction_tuning(config: ModelConfig) -> Hyperparameters:
     """InstructGPT's shape (appendix C.1: cosine to 10 %), at a tenth of the pre-training rate for small models."""
     n = n_parameters(config)

@@ -180,15 +180,22 @@ class Tokenizer(Roles):
 
     def with_chatml(self) -> Tokenizer:
         """A copy with ChatML's two tokens and its template, for a vocabulary that came without any dialogue."""
+        from seodang.text.chat import chatml
+
+        return self.with_special(("<|im_start|>", "<|im_end|>"), chat_template=chatml())
+
+    def with_special(
+        self, marks: Sequence[str], *, pad: str | None = None, chat_template: str | None = None
+    ) -> Tokenizer:
+        """A copy with these special tokens, behind the others where they are new. pad: which of them fills rows up from
+        now on. chat_template: in the place of its own."""
         from tokenizers import AddedToken
         from tokenizers import Tokenizer as Backend
 
-        from seodang.text.chat import chatml
-
         backend = Backend.from_str(self._backend.to_str())
-        marks = ("<|im_start|>", "<|im_end|>")
         backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
-        return Tokenizer(backend, config=self._config, chat_template=chatml())
+        config = self._config if pad is None else {**self._config, "pad_token": pad}
+        return Tokenizer(backend, config=config, chat_template=chat_template or self.chat_template)
 
     # -- text to ids ---------------------------------------------------------------------------------------------
 

@@ -121,6 +121,8 @@ def loss_unit(names: Collection[str]) -> str:
     """What `loss_per_token` is a mean over, told by the other measures of its row: several terms are added up."""
     if sum(name.endswith("_loss") for name in names) > 1:
         return "in all"
+    if "task_loss" in names:
+        return "per example"
     return "per masked token" if "masked_accuracy" in names else "per token"
 
 

@@ -76,10 +76,10 @@ class StepResult:
 
     @property
     def parts(self) -> dict[str, float]:
-        """The mean of each term as NAME_loss, where there are several or it is smoothed, and what was measured beside
-        the loss."""
+        """The mean of each term as NAME_loss, where there are several or it is not one of tokens as they are, and what
+        was measured beside the loss."""
         terms = [name for name, coefficient in self.coefficients.items() if coefficient]
-        named = len(terms) > 1 or "smoothed" in terms  # with smoothed labels it is no likelihood
+        named = len(terms) > 1 or bool({"smoothed", "task"} & set(terms))
         losses = {f"{name}_loss": self.mean(name) for name in terms} if named else {}
         return losses | {name: self.mean(name) for name in self.sums if name not in terms}
 
