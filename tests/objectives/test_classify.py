@@ -25,7 +25,7 @@ LOG2, LOG3 = math.log(2), math.log(3)
 class Fixed(nn.Module):
     """A decoder whose states are one-hot, with matrices of which a row says what a token scores."""
 
-    kind = "causal"
+    kind, recurrent = "causal", True
 
     def __init__(self, classes: list[list[float]], tokens: list[list[float]]) -> None:
         super().__init__()

@@ -17,6 +17,8 @@ VERBS: dict[str, str] = {
     "data": "look at data before training on it (check | show | split | stats)",
     "pretrain": "train a language model on text",
     "sft": "instruction-tune a model on questions and answers or dialogues",
+    "finetune": "fine-tune a model on labelled examples: classes, pairs, choices, scores",
+    "classify": "the class of a text, or the right one of several answers, by a fine-tuned model",
     "generate": "continue a prompt",
     "chat": "talk with a model in the terminal",
     "suggest": "the most probable continuations, as a search box shows them",

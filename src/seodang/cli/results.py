@@ -28,6 +28,7 @@ def finish_run(result: RunResult, as_json: bool) -> int:
     for name, row in (("before", summary.first_evaluation), (after, summary.evaluation)):
         if row and (last or name == "before"):
             lines.append(f"held-out loss {name:<6} {in_words(row)}")
+    lines += result.lines
     if summary.skipped:
         lines.append(f"{summary.skipped} bad steps were skipped")
     print_result(result.to_dict(), as_json, lines)

@@ -12,9 +12,13 @@ from torch import Tensor
 from seodang.checkpoints.huggingface import save_folder
 from seodang.checkpoints.resolve import load_model
 from seodang.checkpoints.sentence_transformers import EmbeddingSettings, read_embedding_settings
+from seodang.data.labelled import Labelled, TaskSpec
+from seodang.data.task_settings import TaskSettings
 from seodang.errors import DataError, FitError, UsageError, suggest
+from seodang.inference import classify as classification
 from seodang.inference import dialogue, embedding, scoring
 from seodang.inference.beam import generate_beam
+from seodang.inference.classify import Prediction
 from seodang.inference.decode import Decoding, Generation
 from seodang.inference.dialogue import Message
 from seodang.inference.fill import Guess, refuse_masked
@@ -395,6 +399,16 @@ class LanguageModel:
                 f"the model's context holds {self.context_length}",
                 "shorten it, or use a model with a longer context",
             )
+
+    @property
+    def task(self) -> TaskSpec | None:
+        """What the model was fine-tuned for; None for one without a class head."""
+        return None if self.fine_tuned is None else TaskSettings.from_dict(self.fine_tuned).spec
+
+    def classify(self, examples: Sequence[Labelled | str], *, batch_size: int = 32) -> list[Prediction]:
+        """The classes, right answers or scores of texts or examples, by `classify.classify`."""
+        whole = [Labelled((one,), None) if isinstance(one, str) else one for one in examples]
+        return classification.classify(self, whole, batch_size=batch_size)
 
     def save(self, folder: Path | str) -> None:
         """Write the model as a whole Hugging Face folder with its tokenizer and generation settings."""

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seodang.data.batch import IGNORE
+from seodang.models.unpadded import states_of_texts
 from seodang.objectives.language import vocabulary_loss
 from seodang.objectives.loss import Loss, Term
 
@@ -50,8 +51,8 @@ def task_outputs(model: Any, batch: Any, kind: str) -> tuple[Tensor, Tensor, Ten
     n_rows, n_sequences = len(batch.ids), len(flat.ids) // len(batch.ids)
     real = None if flat.documents is None else flat.documents >= 0
     exists = torch.ones(len(flat.ids), dtype=torch.bool, device=flat.ids.device) if real is None else real.any(dim=1)
-    ids, segments, mask = (None if x is None else x[exists] for x in (flat.ids, flat.segments, real))
-    hidden = _states(model, ids, segments, mask)
+    segments, mask = (None if x is None else x[exists] for x in (flat.segments, real))
+    hidden = states_of_texts(model, flat.ids[exists], mask, segments)
     vectors = model.text_vectors(hidden, mask)
     with torch.autocast(vectors.device.type, enabled=False):  # a few numbers, on which everything depends
         vectors = vectors.to(model.classifier.weight.dtype)
@@ -63,14 +64,6 @@ def task_outputs(model: Any, batch: Any, kind: str) -> tuple[Tensor, Tensor, Ten
             rows = torch.arange(len(exists), device=exists.device)[exists] // n_sequences
             vectors = vectors.new_zeros(n_rows, vectors.shape[1]).index_add(0, rows, vectors)
         return model.class_logits(vectors).float(), hidden, exists
-
-
-def _states(model: Any, ids: Tensor, segments: Tensor | None, mask: Tensor | None) -> Tensor:
-    """Hidden states (N, T, D). Causal models do not see what is padded on the right, and need no mask for it."""
-    if model.kind == "causal":
-        in_front = mask is not None and not bool(mask[:, 0].all())
-        return model(ids, mask=mask) if in_front else model(ids)
-    return model(ids, segments=segments, mask=mask)
 
 
 class Classification:

@@ -159,6 +159,12 @@ class FinetuneConfig(RunConfig):
     own."""
     columns: tuple[str, ...] = ()
     """Columns of your own tables that are not found by their names: text=review,label=stars, answers=a+b+c."""
+    eval_fraction: float = 0.1
+    """Share of the data held out when no --eval files are given; 0 for none."""
+    too_long: Literal["cut", "drop", "error"] = "cut"
+    """Examples longer than --max-length: cut their texts (never answers), drop them and say so, or stop."""
+    max_lost: float = 0.1
+    """Stop (exit 3) when --too-long drop would lose more than this share of the examples."""
     batch_rows: int | None = None
     """Examples per optimiser step; 32 by default, as in the papers."""
     aux_weight: float | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seodang.errors import SeodangError
-from seodang.recipes.config import PretrainConfig, RunConfig, SFTConfig
+from seodang.recipes.config import FinetuneConfig, PretrainConfig, RunConfig, SFTConfig
 from seodang.recipes.run import RUN, RunResult, read_run
 
 
@@ -17,7 +17,8 @@ def resume(folder: Path, *, quiet: bool = False) -> RunResult:
     Raises UsageError when the folder holds no run, and what the run itself raises.
     """
     verb, options = read_run(folder)
-    config_class: type[RunConfig] | None = {"pretrain": PretrainConfig, "sft": SFTConfig}.get(verb)
+    known: dict[str, type[RunConfig]] = {"pretrain": PretrainConfig, "sft": SFTConfig, "finetune": FinetuneConfig}
+    config_class = known.get(verb)
     if config_class is None:
         raise SeodangError(f"{folder / RUN} is of an unknown verb {verb!r}", "", "use the version that wrote it")
     values: dict[str, Any] = {}
@@ -34,6 +35,10 @@ def resume(folder: Path, *, quiet: bool = False) -> RunResult:
         from seodang.recipes.pretrain import pretrain
 
         return pretrain(config)
+    if isinstance(config, FinetuneConfig):
+        from seodang.recipes.finetune import finetune
+
+        return finetune(config)
     from seodang.recipes.sft import sft
 
     assert isinstance(config, SFTConfig)

@@ -58,13 +58,18 @@ class RunResult:
     """What was planned: data, tokens, parameters, batch, memory."""
     speaks: bool = True
     """Whether this process, of several, is the one that prints."""
+    scores: dict[str, Any] = field(default_factory=dict)
+    """What a task's metrics say of the finished model."""
+    lines: list[str] = field(default_factory=list)
+    """The same in words."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         summary = dataclasses.asdict(self.summary)
         for name in ("evaluation", "first_evaluation"):  # JSON has no NaN: an unknown number is null
             summary[name] = {k: v if math.isfinite(v) else None for k, v in summary[name].items()}
-        return {"out": str(self.out), "dry_run": self.dry_run, "plan": self.facts, **summary}
+        scores = {"scores": self.scores} if self.scores else {}
+        return {"out": str(self.out), "dry_run": self.dry_run, "plan": self.facts, **summary, **scores}
 
 
 def check_options(config: RunConfig) -> None:
@@ -232,7 +237,9 @@ def run(config: RunConfig, prepared: Prepared, machine: Machine, checkpoint: Pat
             model = loaded.model.eval()
             if machine.ranks.shards:  # the last checkpoint, which the ranks have just written, put together
                 model = load_model(newest_checkpoint(config.out) or config.out).model
-            save_folder(config.out, model, loaded.tokenizer, generation=loaded.generation, metadata=lineage)
+            save_folder(
+                config.out, model, loaded.tokenizer, generation=loaded.generation, metadata=lineage, task=loaded.task
+            )
     finally:
         if speaks:
             (config.out / FROZEN).unlink(missing_ok=True)
@@ -276,7 +283,7 @@ def _train(
         )  # fmt: skip
 
     def write(folder: Path) -> None:
-        write_model(folder, model, tokenizer, generation=loaded.generation, metadata=lineage)
+        write_model(folder, model, tokenizer, generation=loaded.generation, metadata=lineage, task=loaded.task)
 
     profiled = config.profile and machine.ranks.speaks
     compiling = config.compile == "on" or (

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from seodang.checkpoints.resolve import Loaded
 from seodang.data.labelled import TaskSpec
+from seodang.data.task_settings import MARKS, PAD, TaskSettings
 from seodang.errors import UsageError
-from seodang.inference.task_inputs import PAD, SPECIAL, TaskSettings
 from seodang.models.base import Model
 from seodang.models.encoder import Encoder
 from seodang.models.families import more_rows, with_classes, with_rows
@@ -29,8 +29,8 @@ def model_for_task(loaded: Loaded, spec: TaskSpec, *, max_length: int, head_drop
     goes_on = loaded.task is not None and _same_outputs(TaskSettings.from_dict(loaded.task).spec, spec)
     loaded = with_marks(loaded)
     assert loaded.tokenizer is not None
-    special = None if isinstance(loaded.model, Encoder) else dict(SPECIAL)
-    settings = TaskSettings(spec, max_length, special)
+    marks = None if isinstance(loaded.model, Encoder) else MARKS
+    settings = TaskSettings(spec, max_length, marks)
     if not goes_on:
         loaded = with_head(loaded, spec.n_outputs, head_dropout, seed)
     return replace(loaded, task=settings.to_dict())
@@ -50,7 +50,7 @@ def with_marks(loaded: Loaded) -> Loaded:
     assert tokenizer is not None
     if isinstance(model, Encoder):
         return loaded
-    marks = [mark for mark in SPECIAL.values() if tokenizer.id_of(mark) is None]
+    marks = [mark for mark in MARKS.values() if tokenizer.id_of(mark) is None]
     ends = (tokenizer.eos_id, tokenizer.end_of_text_id, tokenizer.end_of_turn_id, tokenizer.bos_id)
     pad = PAD if tokenizer.pad_id is None or tokenizer.pad_id in ends else None
     if not marks and pad is None:

@@ -1,0 +1,71 @@
+"""Rows without labels, one after the other: what a fine-tuned model is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from seodang.data.labelled import Labelled, TaskSpec
+from seodang.data.readers import read_rows
+from seodang.data.sources import decode_text, expand, kind_of, open_binary
+from seodang.data.tasks.columns import Columns, Found, find_columns
+from seodang.data.tasks.shapes import answer_list
+from seodang.errors import DataError
+
+
+def stream_examples(
+    files: Iterable[Path | str] | Path | str, spec: TaskSpec, columns: Columns | None = None
+) -> Iterator[Labelled]:
+    """Examples of `files`, in order; labels that they have are not read. Nothing but the row at hand is held.
+
+    A `.txt` file has a text on every line; tables need a header line. Raises DataError (file:row) for a column that
+    is missing and for a row without its texts.
+    """
+    for path in expand(files):
+        if kind_of(path) == "text":
+            yield from _lines(path, spec)
+            continue
+        found: Found | None = None
+        for row in read_rows(path):
+            found = found or find_columns(str(path), list(row.values), spec.kind, columns or Columns(), False)
+            yield _example(row.values, found, row.where)
+
+
+def _lines(path: Path, spec: TaskSpec) -> Iterator[Labelled]:
+    if spec.kind != "classify":
+        raise DataError(
+            f"{path} has one text a line", f"{spec.name} asks about more than one text", "give a csv, tsv or jsonl file"
+        )
+    rest, number = "", 0
+    with open_binary(path) as stream:
+        for piece in decode_text(stream, path):
+            *whole, rest = (rest + piece).split("\n")
+            for line in whole:
+                number += 1
+                if line.strip():
+                    yield Labelled((line.removesuffix("\r"),), None, where=f"{path}:{number}")
+    if rest.strip():
+        yield Labelled((rest,), None, where=f"{path}:{number + 1}")
+
+
+def _example(values: dict[str, Any], found: Found, where: str) -> Labelled:
+    texts = tuple(_text(values, name, where) for name in found.texts)
+    if len(found.answers) == 1:
+        answers = answer_list(values.get(found.answers[0]), where)[0]
+    else:
+        answers = tuple(_text(values, name, where) for name in found.answers)
+    if not any(text.strip() for text in texts):
+        raise DataError(f"{where} has an empty text", "there is nothing to classify", "leave the row out")
+    return Labelled(texts, None, answers, where)
+
+
+def _text(values: dict[str, Any], name: str, where: str) -> str:
+    value = values.get(name) if name else ""
+    if isinstance(value, str | int | float):
+        return str(value)
+    if value is None:
+        return ""
+    raise DataError(
+        f"{where} has no text in {name!r}", f"it holds a {type(value).__name__}", "name another: --columns text=NAME"
+    )

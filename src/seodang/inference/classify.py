@@ -1,0 +1,99 @@
+"""What a fine-tuned model says of examples: the probability of every class or answer, or a score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+
+from seodang.data.labelled import Labelled, TaskSpec
+from seodang.data.labelled_rows import labelled_batches
+from seodang.data.task_settings import TaskSettings, encode_task
+from seodang.errors import DataError, UsageError
+from seodang.objectives.classify import task_outputs
+
+BATCHES = 16
+"""Batches that are read ahead and sorted by length: like lengths need little padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """label: number of the most probable class or answer; score: of a regression, and label is then None.
+    probabilities: of every class of the task, or of every answer of the choice."""
+
+    label: int | None
+    score: float | None
+    probabilities: list[float]
+
+
+def task_settings(fine_tuned: dict[str, Any] | None, source: object = "the model") -> TaskSettings:
+    """What a folder keeps of its task. Raises UsageError for a model that was fine-tuned for none."""
+    if fine_tuned is None:
+        raise UsageError(
+            f"{source} is fine-tuned for no task",
+            "it has no class head",
+            "seodang finetune --model … --task … --data … --out …, or score answers as texts: seodang score",
+        )
+    return TaskSettings.from_dict(fine_tuned)
+
+
+def classify(lm: Any, examples: Sequence[Labelled], *, batch_size: int = 32) -> list[Prediction]:
+    """The model's prediction for each example, in their order; labels that they have are not looked at.
+
+    lm: a LanguageModel. Neither the batch size nor the neighbours change a prediction. Raises UsageError for a model
+    without a task, DataError (file:row) for examples that are not of its kind.
+    """
+    return [prediction for _, prediction in classified(lm, examples, batch_size=batch_size)]
+
+
+def classified(
+    lm: Any, examples: Iterable[Labelled], *, batch_size: int = 32
+) -> Iterator[tuple[Labelled, Prediction]]:
+    """`classify`, example by example, of which a few batches at a time are held."""
+    settings = task_settings(lm.fine_tuned, lm.source)
+    left = iter(examples)
+    while ahead := list(islice(left, BATCHES * batch_size)):
+        for example in ahead:
+            check_example(example, settings.spec)
+        yield from zip(ahead, _classify(lm, settings, ahead, batch_size), strict=True)
+
+
+def check_example(example: Labelled, spec: TaskSpec) -> None:
+    """Raise DataError where an example has other parts than the task asks for."""
+    wanted = {"classify": 1, "entail": 2, "similar": 2, "choice": 2}[spec.kind]
+    where = example.where or "an example"
+    if len(example.texts) != wanted:
+        raise DataError(
+            f"{where} has {len(example.texts)} text{'s' if len(example.texts) != 1 else ''}",
+            f"{spec.name} is a task of {'two texts' if wanted == 2 else 'one text'}",
+            "give a second text" if wanted == 2 else "give one text alone",
+        )
+    if (spec.kind == "choice") != bool(example.answers):
+        raise DataError(
+            f"{where} has {len(example.answers)} answers",
+            f"{spec.name} is {'a' if spec.kind == 'choice' else 'no'} multiple choice",
+            "give the answers to choose from" if spec.kind == "choice" else "leave the answers out",
+        )
+
+
+@torch.inference_mode()
+def _classify(lm: Any, settings: TaskSettings, examples: list[Labelled], batch_size: int) -> list[Prediction]:
+    spec = settings.spec
+    rows = encode_task(examples, settings, lm.tokenizer, lm.context_length)
+    found: dict[int, Prediction] = {}
+    for numbers, batch in labelled_batches(rows, batch_size):
+        outputs = task_outputs(lm.model, batch.to(lm.device), spec.kind)[0].float().cpu()
+        for number, values in zip(numbers, outputs, strict=True):
+            n = len(examples[number].answers) or len(values)
+            found[number] = _prediction(values[:n], spec)
+    return [found[number] for number in range(len(examples))]
+
+
+def _prediction(outputs: torch.Tensor, spec: TaskSpec) -> Prediction:
+    if spec.regression:
+        return Prediction(None, float(outputs[0]), [])
+    probabilities = outputs.double().softmax(dim=0)
+    return Prediction(int(outputs.argmax()), None, probabilities.tolist())
