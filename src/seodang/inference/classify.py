@@ -65,17 +65,17 @@ def check_example(example: Labelled, spec: TaskSpec) -> None:
     """Raise DataError where an example has other parts than the task asks for."""
     wanted = {"classify": 1, "entail": 2, "similar": 2, "choice": 2}[spec.kind]
     where = example.where or "an example"
-    if len(example.texts) != wanted:
-        raise DataError(
-            f"{where} has {len(example.texts)} text{'s' if len(example.texts) != 1 else ''}",
-            f"{spec.name} is a task of {'two texts' if wanted == 2 else 'one text'}",
-            "give a second text" if wanted == 2 else "give one text alone",
-        )
     if (spec.kind == "choice") != bool(example.answers):
         raise DataError(
             f"{where} has {len(example.answers)} answers",
             f"{spec.name} is {'a' if spec.kind == 'choice' else 'no'} multiple choice",
             "give the answers to choose from" if spec.kind == "choice" else "leave the answers out",
+        )
+    if len(example.texts) != wanted:
+        raise DataError(
+            f"{where} has {len(example.texts)} text{'s' if len(example.texts) != 1 else ''}",
+            f"{spec.name} is a task of {'two texts' if wanted == 2 else 'one text'}",
+            "give a second text" if wanted == 2 else "give one text alone",
         )
 
 

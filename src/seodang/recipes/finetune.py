@@ -117,8 +117,9 @@ def _read(config: FinetuneConfig) -> _Data:
 def _defaults(config: FinetuneConfig, found: FineTuning) -> FineTuning:
     """The papers' settings, and the user's where there are any."""
     hyper = with_options(found.hyper, config)
-    given: dict[str, Any] = {"rows": config.batch_rows, "aux_weight": config.aux_weight, "head_dropout": config.head_dropout}
-    return replace(found, hyper=hyper, **{name: value for name, value in given.items() if value is not None})
+    names = {"rows": config.batch_rows, "aux_weight": config.aux_weight, "head_dropout": config.head_dropout}
+    given: dict[str, Any] = {name: value for name, value in names.items() if value is not None}
+    return replace(found, hyper=hyper, **given)
 
 
 def _prepare(
@@ -211,10 +212,11 @@ def _lines(data: _Data, rows: LabelledRows, defaults: FineTuning, weights: list[
         pairs = zip(counts, weights, strict=False)
         counts = [f"{count} (weighs {weight:.2f})" for count, weight in pairs]
     shown = ", ".join(counts[:8]) + (f" and {len(counts) - 8} more" if len(counts) > 8 else "")
-    texts = {"classify": "one text", "entail": "two texts", "similar": "two texts, both orders", "choice": "answers"}
+    asked = {"classify": "a text", "entail": "two texts", "similar": "two texts in any order", "choice": "answers"}
+    what = "the right one of several" if spec.kind == "choice" else "a score of" if spec.regression else "the class of"
     auxiliary = f", auxiliary loss times {defaults.aux_weight:g}" if defaults.aux_weight else ""
     return [
-        f"task       {spec.name}: {'a score' if spec.regression else spec.kind} of {texts[spec.kind]}{auxiliary}",
+        f"task       {spec.name}: {what} {asked[spec.kind]}{auxiliary}",
         f"data       {len(data.train):,} examples" + (f": {shown}" if shown else ""),
         *(f"data       {note}" for note in (*data.notes, *rows.notes)),
         f"held out   {len(data.held_out):,} examples",
