@@ -125,9 +125,9 @@ def test_rows_nobody_can_learn_from_are_counted(tmp_path: Path) -> None:
     assert data.examples == read_task("snli", tmp_path / "a.jsonl", labelled=True).examples
     assert len(data.examples) == 2
     assert data.notes == [
-        "left out 1 rows without a gold label ('-')",
-        "left out 1 rows with an empty text",
-        "left out 1 rows without a label",
+        "left out 1 row without a gold label ('-')",
+        "left out 1 row with an empty text",
+        "left out 1 row without a label",
     ]
 
 
@@ -136,7 +136,18 @@ def test_rows_of_a_wrong_width_are_counted(tmp_path: Path) -> None:
     head = ("id", "qid1", "qid2", "question1", "question2", "is_duplicate")
     (tmp_path / "a.tsv").write_text(tab(head, (1, 2, 3, "a", "b", 0), (1, 2, 3), (1, 2, 3, "a", "b", 1)), "utf-8")
     data = read_task("qqp", tmp_path / "a.tsv")
-    assert len(data.examples) == 2 and data.notes == ["left out 1 rows with a wrong number of fields"]
+    assert len(data.examples) == 2 and data.notes == ["left out 1 row with a wrong number of fields"]
+
+
+def test_labels_that_are_pieces_of_text_are_counted(tmp_path: Path) -> None:
+    """Translated PAWS-X has some; elsewhere such a row is an error."""
+    head = ("id", "sentence1", "sentence2", "label")
+    (tmp_path / "a.tsv").write_text(tab(head, (1, "a", "b", 0), (2, "c", "d", "and so on"), (3, "e", "f", 1)), "utf-8")
+    data = read_task("paws-x", tmp_path / "a.tsv")
+    assert [example.label for example in data.examples] == [0, 1]
+    assert data.notes == ["left out 1 row with a text for a label"]
+    with pytest.raises(DataError, match="a.tsv:3 has the unknown label 'and so on'"):
+        read_task("mrpc", tmp_path / "a.tsv")
 
 
 def test_trec_is_partly_latin_1(tmp_path: Path) -> None:

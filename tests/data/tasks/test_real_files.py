@@ -74,7 +74,7 @@ def test_counts(folder: Path, task: str, file: str, counts: tuple[int, ...], lef
     data = read_task(task, folder / file)
     found = tuple(data.label_counts().values()) or (len(data.examples),)
     assert found == counts and len(data.examples) == sum(counts)
-    assert data.notes == ([f"left out {left_out} rows with an empty text"] if left_out else [])
+    assert data.notes == ([f"left out {left_out} row with an empty text"] if left_out else [])
     if data.spec.kind == "choice":
         assert all(0 <= int(e.label or 0) < len(e.answers) for e in data.examples)
 

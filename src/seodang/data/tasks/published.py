@@ -36,6 +36,7 @@ class Published:
     bare      names of the fields of its files without a header line
     shape     what makes plain records of its records
     left_out  labels of rows that no one is to learn from
+    stray     whether its files are known to have rows with a piece of a text where the label should be
     folders   names of folders that are labels, of files that are one text each
     encoding  of lines that are not UTF-8
     """
@@ -53,6 +54,7 @@ class Published:
     bare: tuple[str, ...] = ()
     shape: Shape = plain
     left_out: tuple[str, ...] = ()
+    stray: bool = False
     folders: tuple[str, ...] = ()
     encoding: str = "utf-8"
 
@@ -186,7 +188,9 @@ TASKS: dict[str, Published] = {
         bare=("label", "text"),
     ),
     "paws-x": Published(
-        *("similar", BOTH, "label", "Yang et al. 2019 (PAWS-X)", ("not_paraphrase", "paraphrase")), language=""
+        *("similar", BOTH, "label", "Yang et al. 2019 (PAWS-X)", ("not_paraphrase", "paraphrase")),
+        language="",
+        stray=True,
     ),
     # English
     "imdb": Published(

@@ -183,7 +183,10 @@ class _Reader:
                 "name another column: --columns label=NAME",
             )
         written = "" if self.labelled is False else canonical(label)
-        if self.published is not None and written in self.published.left_out:
+        published = self.published
+        if published is not None and published.stray and len(written) > 2 and written not in published.labels:
+            self.left_out["with a text for a label"] += 1
+        elif published is not None and written in published.left_out:
             self.left_out[f"without a gold label ({written!r})"] += 1
         elif not _is_whole(self.kind, read, given):
             self._incomplete(where, row, path, "an empty text" if not _has_texts(self.kind, read) else "a blank answer")
@@ -236,7 +239,7 @@ class _Reader:
         return TaskData(spec, examples, notes)
 
     def _left_out(self) -> list[str]:
-        return [f"{count:,} rows {reason}" for reason, count in self.left_out.items()]
+        return [f"{count:,} row{'s' * (count != 1)} {reason}" for reason, count in self.left_out.items()]
 
     def _sort_out_unlabelled(self) -> None:
         """Rows of the hub's test files have -1 or nothing as their label; elsewhere such rows are left out."""
