@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["LanguageModel", "__version__", "load"]
+__all__ = ["LanguageModel", "__version__", "load", "prompt"]
 
 if TYPE_CHECKING:
     from seodang.inference.language_model import LanguageModel, load
+    from seodang.prompting.prompt import prompt
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from seodang.inference import language_model
 
         return getattr(language_model, name)
+    if name == "prompt":
+        from seodang.prompting.prompt import prompt
+
+        return prompt
     raise AttributeError(f"module 'seodang' has no attribute {name!r}")

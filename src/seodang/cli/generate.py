@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from seodang.cli.answering import Paths, SamplingOptions, Texts, gather, refuse_unfinished
+from seodang.cli.answering import Paths, Texts, gather, read_text, refuse_unfinished
 from seodang.cli.frame import parse, print_result, say
+from seodang.cli.prompting import PromptOptions, answer
 from seodang.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class GenerateConfig(SamplingOptions):
+class GenerateConfig(PromptOptions):
     """Continue a prompt. The continuation goes to stdout as it comes; several prompts are continued together."""
 
     prompt: Texts = ()
@@ -45,7 +46,6 @@ class GenerateConfig(SamplingOptions):
 def main(argv: list[str]) -> int:
     """Exit code 0; errors are raised."""
     config = parse(GenerateConfig, argv, "seodang generate")
-    prompts = gather(config.prompt, config.prompt_file, "prompt")
     if config.batch_size < 1:
         raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
     options: dict[str, Any] = {
@@ -56,6 +56,10 @@ def main(argv: list[str]) -> int:
         "min_new_tokens": config.min_new_tokens,
         "no_repeat_ngram_size": config.no_repeat_ngram_size,
     }
+    if config.prompting:
+        prompts = [*config.prompt, *map(read_text, config.prompt_file)]
+        return answer(config, prompts, options, config.batch_size, config.json)
+    prompts = gather(config.prompt, config.prompt_file, "prompt")
     model = config.load()
     start = time.perf_counter()
     streams = len(prompts) == 1 and not config.json and not config.constrained

@@ -1,0 +1,151 @@
+"""`seodang generate` with demonstrations, tasks and reasoning, through the front door."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from seodang.cli.main import main
+from tests.inference.conftest import TEXTS, taught
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("prompting") / "model"
+    taught().save(path)
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\nthe cat\t1\nthe dog\t0\nthe log\t1\nthe mat\t0\n")
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\nthe river\t1\nis low\t0\n")
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "completion": "A"}\n{"prompt": "b", "completion": "B"}\n')
+    (tmp_path / "words.toml").write_text('question = "{text}:"\nanswers = ["low", "wide"]\n')
+    (tmp_path / "tasks.toml").write_text(
+        '[[task]]\nname = "x"\nquestion = "X?"\nanswers = ["a", "b"]\n'
+        '[[task]]\nname = "y"\nquestion = "Y?"\nanswers = ["c", "d"]\n'
+    )
+    (tmp_path / "rows.csv").write_text("text,x,y\nthe cat,a,c\nthe dog,b,d\nthe mat,a,d\n")
+    return tmp_path
+
+
+def run(capsys, *argv) -> tuple[int, str, str]:
+    code = main(["generate", *map(str, argv)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_demonstrations_before_a_prompt(folder, files, capsys):
+    argv = ["--model", folder, "--prompt", "c", "--shots", files / "pairs.jsonl", "--max-new-tokens", "4", "--json"]
+    prompts = {}
+    for k in (0, 1, 2):
+        code, out, _ = run(capsys, *argv, "-k", k)
+        prompts[k] = json.loads(out)["answers"][0]["prompt"]
+        assert code == 0
+    assert prompts[0] == "Input: c\nOutput:"
+    assert prompts[2] == "Input: a\nOutput: A\n\nInput: b\nOutput: B\n\nInput: c\nOutput:"
+    assert prompts[1] == "Input: a\nOutput: A\n\nInput: c\nOutput:"
+
+
+def test_the_answer_alone_goes_to_stdout(folder, files, capsys):
+    (files / "plain.toml").write_text('question = "{text}"\n')
+    code, out, err = run(capsys, "--model", folder, "--prompt", "the lowest newest", "--template", files / "plain.toml")
+    assert (code, out, err) == (0, TEXTS[1].removeprefix("the lowest newest ") + "\n", "")
+
+
+def test_a_task_is_scored_with_its_interval(folder, files, capsys):
+    argv = ["--model", folder, "--task", "sst2", "--data", files / "dev.tsv", "--shots", files / "train.tsv"]
+    code, out, err = run(capsys, *argv, "-k", "2", "--template", files / "words.toml", "--balanced")
+    assert code == 0
+    assert re.fullmatch(r"(\S+dev.tsv:[23]\t(low|wide)\t0\.\d{3}\n){2}", out)
+    assert re.fullmatch(
+        r"accuracy [01]\.[05]00 \[0\.\d+, \d\.\d+\] of 2 rows; always the same answer: 0\.500\n", err
+    )
+    result = json.loads(run(capsys, *argv, "-k", "2", "--template", files / "words.toml", "--json")[1])
+    assert result["template"]["answers"] == ["low", "wide"]
+    assert [sum(row["probabilities"]) for row in result["answers"]] == pytest.approx([1, 1])
+    right = sum(row["label"] == label for row, label in zip(result["answers"], (1, 0), strict=True))
+    assert result["scores"]["accuracy"]["value"] == right / 2 and result["scores"]["n"] == 2
+
+
+def test_every_flag_changes_something(folder, files, capsys):
+    base = ["--model", folder, "--task", "sst2", "--data", files / "dev.tsv", "--shots", files / "train.tsv", "--json"]
+    words = ["--template", files / "words.toml"]
+    plain = run(capsys, *base, "-k", "2", *words)[1]
+    for flags in (
+        ["-k", "1", *words], ["-k", "2"], ["-k", "2", *words, "--select", "random"],
+        ["-k", "3", *words, "--select", "nearest"], ["-k", "2", *words, "--score", "null"],
+        ["-k", "2", *words, "--calibrate"], ["-k", "2", *words, "--score", "generate"],
+        ["-k", "2", *words, "--score", "generate", "--samples", "3", "--max-new-tokens", "4"],
+        ["-k", "2", *words, "--cot", "--max-new-tokens", "4"],
+    ):  # fmt: skip
+        code, out, err = run(capsys, *base, *flags)
+        assert code == 0, err
+        assert json.loads(out) != json.loads(plain), flags
+    assert run(capsys, *base, "-k", "2", *words)[1] == plain
+    random = [run(capsys, *base, *words, "--select", "random", "--seed", seed)[1] for seed in (0, 1)]
+    assert random[0] != random[1]
+
+
+def test_samples_and_reasoning(folder, capsys):
+    argv = ["--model", folder, "--prompt", "the cat", "--cot", "--samples", "3", "--extract", "line", "--json"]
+    code, out, _ = run(capsys, *argv, "--max-new-tokens", "6", "--temperature", "1.5")
+    (row,) = json.loads(out)["answers"]
+    assert code == 0 and len(row["generated"]) == 3 and row["agreement"] in (1 / 3, 2 / 3, 1)
+    assert row["prompt"] == "Q: the cat\nA:"
+    assert all("\nTherefore, the answer is" in text for text in row["generated"])
+
+
+def test_several_tasks_in_one_table(folder, files, capsys):
+    argv = ["--model", folder, "--tasks", files / "tasks.toml", "--data", files / "rows.csv"]
+    code, out, err = run(capsys, *argv, "--max-new-tokens", "8")
+    assert code == 0, err
+    lines = [line.split(" | ") for line in out.splitlines()]
+    assert lines[0] == ["way", "x", "y", "all", "calls", "prompt tokens", "new tokens", "seconds"]
+    assert [line[0] for line in lines[2:]] == ["together", "in-turn", "chained"]
+    assert [line[4] for line in lines[2:]] == ["3", "6", "6"]
+    one = run(capsys, *argv, "--way", "chained", "--max-new-tokens", "8", "--json")[1]
+    (outcome,) = json.loads(one)
+    assert outcome["way"] == "chained" and set(outcome["answers"][0]) == {"x", "y"}
+    assert set(outcome["accuracy"]) == {"x", "y", "all"}
+    out = run(capsys, "--model", folder, "--tasks", files / "tasks.toml", "--prompt", "the cat", "--way", "in-turn")[1]
+    assert out.startswith('in-turn: {"x": ')
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (["--prompt", "a", "--shots", "pairs.jsonl"], 3, "pairs.jsonl:1"),
+        (["--prompt", "c", "--shots", "pairs.jsonl", "-k", "3"], 2, "k = 3"),
+        (["--prompt", "c", "-k", "1"], 2, "--shots FILE"),
+        (["--prompt", "c", "--shots", "nothing.jsonl"], 3, "nothing.jsonl"),
+        (["--shots", "pairs.jsonl"], 2, "nothing to answer"),
+        (["--prompt", "c", "--template", "tasks.toml"], 3, "unknown key 'task'"),
+        (["--prompt", "c", "--task", "sst22"], 2, "sst2"),
+        (["--prompt", "c", "--task", "classify"], 2, "not known"),
+        (["--prompt", "c", "--shots", "rows.csv"], 3, "rows.csv:2 is not a prompt"),
+        (["--data", "pairs.jsonl", "--task", "sst2"], 3, "pairs.jsonl"),
+        (["--prompt", "c", "--shots", "pairs.jsonl", "--select", "near"], 2, "near"),
+        (["--prompt", "c", "--samples", "2", "--temperature", "0"], 2, "temperature 0"),
+        (["--prompt", "c", "--cot", "--score", "sum"], 2, "reasoning"),
+        (["--prompt", "c " * 200, "--shots", "pairs.jsonl", "--max-new-tokens", "4"], 4, "prompt 1: "),
+        (["--tasks", "words.toml", "--prompt", "c"], 3, "question = "),
+        (["--tasks", "tasks.toml", "--data", "pairs.jsonl"], 3, "pairs.jsonl:1"),
+        (["--tasks", "tasks.toml", "--data", "rows.csv", "--shots", "rows.csv"], 3, "contains the row"),
+    ],
+)
+def test_mistakes_are_three_lines(folder, files, capsys, monkeypatch, argv, code, words):
+    monkeypatch.chdir(files)
+    got, out, err = run(capsys, "--model", folder, *argv)
+    assert (got, out) == (code, ""), err
+    assert words in err and "Traceback" not in err
+    assert "  why: " in err and "  fix: " in err and err.count("\n") == 3
+
+
+def test_what_is_wrong_is_found_before_the_model_is_read(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    for argv in (["--prompt", "a", "--shots", "pairs.jsonl", "-k", "9"], ["--tasks", "tasks.toml"]):
+        assert "./nothing" not in run(capsys, "--model", "./nothing", *argv)[2]
