@@ -101,6 +101,18 @@ def test_perplexities_of_other_tokens_are_left_out() -> None:
     assert found.rows[0].differences[0].difference == pytest.approx(-1 / 40 / math.log(2))
 
 
+def test_morphemes_are_not_taken_apart_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was scored where kiwipiepy is can be compared where it is not."""
+    monkeypatch.setattr("seodang.evaluation.rouge._morphemes", lambda text: pytest.fail("counted again"))
+
+    def summary(score: float) -> TaskResult:
+        rows = [Sample(0, "a:1", "", {"r": Outcome("서당", "학교", score)})]
+        return summarize("sum", 1, rows, {"r": "rouge1-morphemes"}, settings={}, rows="")
+
+    found = compare_results([results("a", summary(0.25), "sum"), results("b", summary(0.75), "sum")])
+    assert found.rows[0].differences[0].difference == 0.5
+
+
 def test_tasks_in_common() -> None:
     one = results("a", task([0] * 8))
     with pytest.raises(UsageError, match="no task in common"):

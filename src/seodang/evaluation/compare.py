@@ -10,7 +10,7 @@ from typing import Any
 from seodang.errors import UsageError
 from seodang.evaluation.intervals import Measurement
 from seodang.evaluation.paired import Difference, Pairs, holm, paired_difference
-from seodang.evaluation.results import Results, Sample, TaskResult
+from seodang.evaluation.results import Results, Sample, TaskResult, scores_of
 
 _NEVER = ("version", "n", "rows", "metric")
 """What must be the same whatever is compared: without it there are no pairs of rows."""
@@ -153,7 +153,12 @@ def _differences(measurement: str, tasks: Sequence[TaskResult]) -> list[Differen
     """Of each result but the first, minus the first."""
     metric = tasks[0].measurements[measurement].metric
     pairs = [_pairs(measurement, task) for task in tasks]
-    return [paired_difference(metric, pairs[0], other) for other in pairs[1:]]
+    scores = [scores_of([sample.outcomes[measurement] for sample in task.samples]) for task in tasks]
+    found = []
+    for other, known in zip(pairs[1:], scores[1:], strict=True):
+        both = None if known is None or scores[0] is None else (scores[0], known)
+        found.append(paired_difference(metric, pairs[0], other, scores=both))
+    return found
 
 
 def _pairs(measurement: str, task: TaskResult) -> Pairs:

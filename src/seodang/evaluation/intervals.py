@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from seodang.errors import UsageError
-from seodang.evaluation.metrics import Metric, check_rows, find
+from seodang.evaluation.metrics import Metric, check_rows, find, with_scores
 
 _DRAWS_AT_ONCE = 1 << 20
 """Rows drawn at a time, R · N: bounds the memory."""
@@ -46,13 +46,18 @@ def measure(
     references: Sequence[Any],
     *,
     train_references: Sequence[Any] | None = None,
+    scores: Sequence[float] | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> Measurement:
-    """A metric with everything that has to stand beside it."""
+    """A metric with everything that has to stand beside it. `scores`: of the rows, where they are known."""
     metric = find(metric) if isinstance(metric, str) else metric
-    value = metric.function(predictions, references)
-    low, high = interval(metric, predictions, references, level, seed=seed)
+    check_rows(metric, predictions, references)
+    known = metric
+    if metric.rows is not None:
+        known = with_scores(metric, metric.rows(predictions, references) if scores is None else scores)
+    value = known.function(predictions, references)
+    low, high = interval(known, predictions, references, level, seed=seed)
     baseline = majority_baseline(metric, references, train_references)
     notes = metric.notes(predictions, references)
     if len(references) == 1 and not metric.proportion:
@@ -133,7 +138,7 @@ def majority_baseline(
     elif metric.kind == "text":
         texts = [text if isinstance(text, str) else text[0] for text in known]
         answer = _most_frequent(texts)
-        if len(texts) > 1 and texts.count(answer) == 1:
+        if texts.count(answer) == 1:
             return None
     else:
         answer = _most_frequent(known)

@@ -9,7 +9,7 @@ A prediction of None (no answer could be read) is wrong everywhere. The referenc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -75,6 +75,15 @@ def mean_of(rows: Callable[[Sequence[Any], Sequence[Any]], Array]) -> Callable[.
         return lambda counts: counts @ scores / counts.sum(axis=1)
 
     return prepare
+
+
+def with_scores(metric: Metric, scores: Sequence[float] | Array) -> Metric:
+    """The same metric of rows whose scores (N,) are known: ROUGE is not counted again for each use."""
+
+    def rows(predictions: Sequence[Any], references: Sequence[Any]) -> Array:
+        return np.asarray(scores, dtype=float)
+
+    return replace(metric, rows=rows, prepare=mean_of(rows))
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------

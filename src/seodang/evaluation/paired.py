@@ -15,7 +15,7 @@ import numpy as np
 
 from seodang.errors import UsageError
 from seodang.evaluation.intervals import drawn
-from seodang.evaluation.metrics import Metric, check_rows, find
+from seodang.evaluation.metrics import Metric, OfCounts, check_rows, find, with_scores
 
 Pairs = tuple[Sequence[Any], Sequence[Any]]
 """Predictions and references of one system."""
@@ -54,7 +54,7 @@ def mcnemar(first: Scores, second: Scores) -> float:
 
     Of the rows that one system alone has right, each system's number is Binomial(n, ½) if they are equally good.
     """
-    better, worse = _wins(np.asarray(first, dtype=float), np.asarray(second, dtype=float))
+    better, worse = _wins(first, second)
     return binomial_half(min(better, worse), better + worse)
 
 
@@ -122,9 +122,11 @@ def bootstrap_differences(
 ) -> np.ndarray:
     """The metric's difference in R draws of the same rows for both (Koehn 2004, sec. 5); (R,)."""
     metric = find(metric) if isinstance(metric, str) else metric
-    one, other = metric.prepare(*first), metric.prepare(*second)
-    draws = drawn(len(first[1]), resamples, seed)
-    return np.concatenate([_gap(one(counts), other(counts)) for counts in draws])
+    return _drawn_gaps(metric.prepare(*first), metric.prepare(*second), len(first[1]), resamples, seed)
+
+
+def _drawn_gaps(one: OfCounts, other: OfCounts, n: int, resamples: int, seed: int) -> np.ndarray:
+    return np.concatenate([_gap(one(counts), other(counts)) for counts in drawn(n, resamples, seed)])
 
 
 def _gap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -140,11 +142,18 @@ def bootstrap_p(differences: np.ndarray) -> float:
 
 
 def paired_difference(
-    metric: str | Metric, first: Pairs, second: Pairs, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+    metric: str | Metric,
+    first: Pairs,
+    second: Pairs,
+    *,
+    scores: tuple[Scores, Scores] | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Difference:
     """Second minus first in a metric, with its interval and the p of the test that fits the metric.
 
-    Raises UsageError when the numbers of rows differ.
+    `scores`: of the rows of both, where they are known. Raises UsageError when the numbers of rows differ.
     """
     metric = find(metric) if isinstance(metric, str) else metric
     for pairs in (first, second):
@@ -155,20 +164,23 @@ def paired_difference(
             "a paired test needs the same rows from both",
             "evaluate both on the same rows",
         )
-    draws = bootstrap_differences(metric, first, second, resamples=resamples, seed=seed)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-    values = [np.array(metric.function(*pairs)) for pairs in (first, second)]
-    difference = float(_gap(*values))
     if metric.rows is None:
-        p = row_swap(metric, first, second, seed=seed)
-        return Difference(difference, float(low), float(high), p, "row-swap", 0, 0)
-    scores = metric.rows(*first), metric.rows(*second)
-    p, test = (mcnemar(*scores), "mcnemar") if metric.proportion else (sign_flip(*scores, seed=seed), "sign-flip")
-    return Difference(difference, float(low), float(high), p, test, *_wins(*scores))
+        one, other = metric.prepare(*first), metric.prepare(*second)
+        p, test, wins = row_swap(metric, first, second, seed=seed), "row-swap", (0, 0)
+    else:
+        scores = (metric.rows(*first), metric.rows(*second)) if scores is None else scores
+        one, other = (with_scores(metric, side).prepare(*first) for side in scores)
+        p, test = (mcnemar(*scores), "mcnemar") if metric.proportion else (sign_flip(*scores, seed=seed), "sign-flip")
+        wins = _wins(*scores)
+    everything = np.ones((1, len(first[1])))
+    draws = _drawn_gaps(one, other, len(first[1]), resamples, seed)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    return Difference(float(_gap(one(everything), other(everything))[0]), float(low), float(high), p, test, *wins)
 
 
-def _wins(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
+def _wins(first: Scores, second: Scores) -> tuple[int, int]:
     """Rows on which the second scores higher, and lower."""
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     return int(np.count_nonzero(second > first)), int(np.count_nonzero(second < first))
 
 

@@ -129,11 +129,19 @@ def summarize(
     for name, metric in named.items():
         outcomes = [sample.outcomes[name] for sample in samples]
         pairs = [entry.prediction for entry in outcomes], [entry.reference for entry in outcomes]
-        measurements[name] = measure(metric, *pairs, train_references=train_references, level=level, seed=seed)
+        measurements[name] = measure(
+            metric, *pairs, train_references=train_references, scores=scores_of(outcomes), level=level, seed=seed
+        )
     prompts = fingerprint(*(sample.prompt for sample in samples))
     return TaskResult(
         task, version, len(samples), measurements, _plain(settings), rows, prompts, tuple(notes), samples
     )
+
+
+def scores_of(outcomes: Sequence[Outcome]) -> list[float] | None:
+    """Of the rows, where every one has a score."""
+    scores = [entry.score for entry in outcomes if entry.score is not None]
+    return scores if len(scores) == len(outcomes) else None
 
 
 # ---- on the disk -----------------------------------------------------------------------------------------------
