@@ -78,6 +78,10 @@ def test_what_is_compared_may_differ() -> None:
         compare_results([zero, four])
     found = compare_results([zero, four], allow=["shots", "prompts"])
     assert found.rows[0].differences[0].difference == 0.75
+    assert compare_results([zero, four], allow=["settings"]).rows == found.rows
+    many = results("many", task([0] * 8, shots=1, seed=1, scoring="mean", version=2))
+    with pytest.raises(UsageError, match="--allow settings"):
+        compare_results([zero, many])
     with pytest.raises(UsageError, match="other examples") as caught:
         compare_results([zero, results("b", task([0] * 8, file="test.tsv", shots=4))], allow=["shots", "rows"])
     assert "--allow" not in caught.value.fix

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seodang.data.labelled import Labelled
 from seodang.errors import DataError, UsageError
 from seodang.evaluation.results import (
     Outcome,
@@ -18,6 +19,7 @@ from seodang.evaluation.results import (
     TaskResult,
     fingerprint,
     fingerprint_of,
+    fingerprint_of_examples,
     load_results,
     outcome,
     samples_path,
@@ -87,6 +89,15 @@ def test_fingerprints() -> None:
     assert fingerprint("ab", "c") != fingerprint("a", "bc") != fingerprint("abc")
     assert fingerprint_of({"b": 1, "a": (2,)}) == fingerprint_of({"a": [2], "b": 1})
     assert one_task().prompts == one_task().prompts != fingerprint("question 0")
+
+
+def test_rows_are_the_same_wherever_they_stand() -> None:
+    def of(*examples: Labelled) -> str:
+        return fingerprint_of_examples(examples)
+
+    one = Labelled(("a", "b"), 1, (), "dev.tsv:2")
+    assert of(one) == of(dataclasses.replace(one, where="dev.jsonl:1")) != of(dataclasses.replace(one, label=0))
+    assert of(one, one) != of(one) != of(dataclasses.replace(one, texts=("ab",)))
 
 
 def test_what_is_no_result_is_refused(tmp_path: Path) -> None:

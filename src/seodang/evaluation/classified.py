@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from seodang.data.labelled import Labelled, TaskSpec
-from seodang.evaluation.results import Outcome, Results, Sample, fingerprint, outcome, summarize
+from seodang.evaluation.results import (
+    Outcome,
+    Results,
+    Sample,
+    fingerprint,
+    fingerprint_of_examples,
+    outcome,
+    summarize,
+)
 from seodang.inference.classify import Prediction
 
 
@@ -44,9 +52,9 @@ def results_of(
         prompt = fingerprint(*example.texts, *example.answers)
         samples.append(Sample(row, example.where, prompt, outcomes, details=details))
     settings = {"way": "fine-tuned", "kind": spec.kind, "labels": list(spec.labels), "regression": spec.regression}
-    texts = (text for example in examples for text in (*example.texts, *example.answers, str(example.label)))
+    labelled = (example for example in examples if example.label is not None)
     task = summarize(
-        spec.name, 1, samples, spec.metrics, settings=settings, rows=fingerprint(*texts),
+        spec.name, 1, samples, spec.metrics, settings=settings, rows=fingerprint_of_examples(labelled),
         train_references=list(train_labels),
     )  # fmt: skip
     return Results(model, tokenizer, {spec.name: task}, machine or {})

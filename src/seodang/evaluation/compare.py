@@ -12,7 +12,7 @@ from seodang.evaluation.intervals import Measurement
 from seodang.evaluation.paired import Difference, Pairs, holm, paired_difference
 from seodang.evaluation.results import Results, Sample, TaskResult, scores_of
 
-_NEVER = ("version", "n", "rows", "metric")
+_NEVER = ("n", "rows", "metric")
 """What must be the same whatever is compared: without it there are no pairs of rows."""
 
 
@@ -47,7 +47,7 @@ def compare_results(
     results: Sequence[Results], names: Sequence[str] | None = None, allow: Sequence[str] = ()
 ) -> Comparison:
     """Each task that all have, each measurement. `names` stand for the models, by default their own; `allow` names
-    settings that may differ because they are what is compared ("shots", "template", "prompts" …).
+    settings that may differ because they are what is compared ("shots", "template", "prompts" …; "settings": all).
 
     Raises UsageError for fewer than two, for no task in common, and for unlike settings, naming each.
     """
@@ -95,11 +95,15 @@ def refuse_unlike(
     name: str, first: TaskResult, second: TaskResult, whose: tuple[str, str], allow: Sequence[str] = ()
 ) -> None:
     """Raise UsageError unless two results of a task come from the same rows, prompts and settings, but for `allow`."""
-    found = {key: said for key, said in unlike(first, second) if key in _NEVER or key.split(".")[0] not in allow}
+    found = {
+        key: said
+        for key, said in unlike(first, second)
+        if key in _NEVER or not {key.split(".")[0], "settings"} & set(allow)
+    }
     if not found:
         return
     wished = [key.split(".")[0] for key in found if key not in _NEVER]
-    asked = "".join(f" --allow {key}" for key in dict.fromkeys(wished))
+    asked = "".join(f" --allow {key}" for key in dict.fromkeys(wished)) if len(wished) < 4 else " --allow settings"
     raise UsageError(
         f"{name}: {whose[0]} and {whose[1]} cannot be compared",
         "; ".join(found.values()),

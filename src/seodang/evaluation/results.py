@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import seodang
+from seodang.data.labelled import Labelled
 from seodang.errors import DataError, UsageError
 from seodang.evaluation.intervals import Measurement, measure
 from seodang.evaluation.metrics import find
@@ -98,6 +99,16 @@ def fingerprint(*texts: str) -> str:
 def fingerprint_of(value: Any) -> str:
     """`fingerprint` of anything that JSON holds, such as a template's or an example's fields."""
     return fingerprint(json.dumps(_plain(value), ensure_ascii=False, sort_keys=True))
+
+
+def fingerprint_of_examples(examples: Iterable[Labelled]) -> str:
+    """`TaskResult.rows` of labelled examples: the same for models that were prompted and for fine-tuned ones."""
+    return fingerprint(*(fingerprint_of(fields_of(example)) for example in examples))
+
+
+def fields_of(example: Labelled) -> dict[str, Any]:
+    """What an example says, wherever it stands."""
+    return {"texts": example.texts, "label": example.label, "answers": example.answers}
 
 
 def outcome(metric: str, prediction: Any, reference: Any) -> Outcome:
