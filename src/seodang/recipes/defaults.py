@@ -60,9 +60,12 @@ def pretraining(config: ModelConfig) -> Hyperparameters:
     paper = PAPERS[config.family](config, n)
     # 50 times the discriminator's loss diverges at Kaplan's rates (docs/log.md): the paper's own for its small model
     lr = min(small.lr, paper.lr) if config.family == "electra" else small.lr
+    # half as many masked tokens in a step, twice as often, and encoders learn later (docs/log.md)
+    batch_tokens = max(small.batch_tokens, 4096) if config.family in _ENCODERS else small.batch_tokens
     return replace(
-        small, lr=lr, betas=paper.betas, eps=paper.eps, weight_decay=paper.weight_decay, schedule=paper.schedule,
-        min_lr_ratio=paper.min_lr_ratio, source=f"Kaplan et al. 2020, eq. D.1; the optimiser as {paper.source}",
+        small, lr=lr, batch_tokens=batch_tokens, betas=paper.betas, eps=paper.eps, weight_decay=paper.weight_decay,
+        schedule=paper.schedule, min_lr_ratio=paper.min_lr_ratio,
+        source=f"Kaplan et al. 2020, eq. D.1; the optimiser as {paper.source}",
     )  # fmt: skip
 
 
