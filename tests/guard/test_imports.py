@@ -106,7 +106,7 @@ def test_no_import_cycles() -> None:
 
 def light_modules() -> list[str]:
     """Modules that must load at once: the door, the command line, options, text, and the reading of rows."""
-    folders = ("cli", "text", "errors", "files", "recipes.config")
+    folders = ("cli", "text", "errors", "files", "recipes.config", "studies.config")
     files = ("data.readers", "data.formats", "data.primer")
     prefixes = tuple(f"seodang.{name}" for name in folders + files)
     names = [module_name(path) for path in modules()]
@@ -147,6 +147,7 @@ def run_help(arguments: list[str]) -> tuple[float, str, list[str]]:
 HELP = [["--help"]] + [[verb, "--help"] for verb in VERBS]
 HELP += [["tokenizer", word, "--help"] for word in ("train", "trace", "stats")]
 HELP += [["vectors", word, "--help"] for word in ("train", "neighbours", "analogy")]
+HELP += [["study", word, "--help"] for word in ("transfer", "zeroshot", "ablation")]
 HELP += [["data", word, "--help"] for word in ("check", "show", "split", "stats")]
 
 

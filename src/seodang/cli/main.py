@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "compare": "several models on the same prompts or rows, side by side, with a paired test of the difference",
     "export": "write a model as a GGUF file for llama.cpp, or as a Hugging Face folder",
     "verify": "check that a model folder is whole, finite and gives the logits it should",
+    "study": "GPT-1's analyses as grids of runs (transfer | zeroshot | ablation)",
     "resume": "continue an interrupted run",
     "report": "a one-file HTML report of a run",
     "doctor": "what this machine has, and what is missing",

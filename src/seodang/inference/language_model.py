@@ -422,14 +422,15 @@ def load(name_or_path: str | Path, *, device: str = "auto", dtype: torch.dtype |
     dtype: a torch dtype or its name; None and "auto" are float32. Raises UsageError for an unknown name, DataError
     for damaged files.
     """
-    kind = _dtype(dtype)
+    kind = as_dtype(dtype)
     loaded = load_model(str(name_or_path), dtype=kind, device=choose_device(device))
     place = loaded.source.path
     settings = read_embedding_settings(place) if place is not None else None
     return LanguageModel(loaded.model, loaded.tokenizer, loaded.generation, loaded.source, settings, loaded.task)
 
 
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """A torch dtype from its name; None for "auto". Raises UsageError for another name."""
     if not isinstance(dtype, str):
         return dtype
     known = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -26,6 +26,7 @@ PACKAGES = {
     "gigatoken": ("to encode large corpora faster", "pip install gigatoken"),
     "gensim": ("to train skip-gram and fastText vectors", "pip install gensim"),
     "llguidance": ("for text that follows a JSON schema", "pip install llguidance"),
+    "matplotlib": ("for the figures of studies", "pip install matplotlib"),
     "tensorboard": ("for --tensorboard", "pip install tensorboard"),
     "transformers": ("for the tests of agreement with it", "pip install transformers"),
     # its own dependencies need a C++ compiler, and Seodang does without them

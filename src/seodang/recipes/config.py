@@ -175,3 +175,5 @@ class FinetuneConfig(RunConfig):
     """Dropout before the class head; 0.1 by default."""
     from_scratch: bool = False
     """Fresh weights even if the model has trained ones: the baseline without pre-training."""
+    transfer_layers: int | None = None
+    """Keep the embeddings and so many of the model's first layers as they were trained; the others are fresh."""

@@ -36,6 +36,7 @@ from seodang.recipes.plan import (
 )
 from seodang.recipes.run import Prepared, RunResult, check_options, load_start, open_run, run
 from seodang.recipes.task_model import model_for_task
+from seodang.recipes.transplant import keep_layers
 from seodang.training.step import autocast
 
 EVALUATION = "evaluation.json"
@@ -59,6 +60,8 @@ def finetune(config: FinetuneConfig) -> RunResult:
     scratch = config.from_scratch and checkpoint is None
     changes = {"from_scratch": True, "seed": config.seed} if scratch else {}
     loaded = load_start(config, checkpoint, deferred=machine.ranks.shards, **changes)
+    if config.transfer_layers is not None and checkpoint is None:
+        loaded = keep_layers(loaded, config.transfer_layers, config.seed)
     defaults = _defaults(config, fine_tuning(loaded.model.config))
     length = sequence_length(config, loaded.model.config)
     loaded = model_for_task(
@@ -82,6 +85,8 @@ def _check(config: FinetuneConfig) -> None:
         raise UsageError(f"--batch-rows {config.batch_rows}", "it must be above 0", "use --batch-rows 32")
     if config.aux_weight is not None and not 0 <= config.aux_weight < float("inf"):
         raise UsageError(f"--aux-weight {config.aux_weight}", "it cannot be negative", "use 0.5, or 0 for none")
+    if config.from_scratch and config.transfer_layers is not None:
+        raise UsageError("--from-scratch with --transfer-layers", "the one keeps nothing, the other a part", "give one")
     if config.head_dropout is not None and not 0 <= config.head_dropout < 1:
         raise UsageError(f"--head-dropout {config.head_dropout}", "it is a probability below 1", "choose 0 to 0.5")
 

@@ -1,0 +1,126 @@
+"""The zero-shot study from text to table: pre-trains, asks every checkpoint, goes on after it was stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from seodang.checkpoints.training import checkpoint_folders
+from seodang.cli.main import main
+from seodang.errors import UsageError
+from seodang.inference.language_model import load
+from seodang.studies import zeroshot as module
+from seodang.studies.config import ZeroShotConfig
+from seodang.studies.heuristics import acceptability, predict
+from seodang.studies.study import run_study
+from seodang.studies.zeroshot import ModelScorer, questions_of, scales_of, spread, zeroshot
+
+TEXT = "The cat sat on the mat. The film was very positive. A dog ran to the river and it was very negative. " * 60
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "text.txt").write_text(TEXT)
+    for name, sentences in (("train", ["The cat sat.", "Sat cat the.", "A dog ran.", "Ran to dog a."] * 2),
+                            ("dev", ["The dog sat.", "Dog the the.", "The film ran.", "On a was."])):  # fmt: skip
+        rows = "".join(f"x\t{1 - number % 2}\t\t{sentence}\n" for number, sentence in enumerate(sentences))
+        (folder / f"cola-{name}.tsv").write_text(rows)
+    (folder / "sst2.tsv").write_text("sentence\tlabel\nthe film was fun\t1\nthe dog was dull\t0\na mat\t1\n")
+    (folder / "pronouns.txt").write_text("The cat sat on the mat because it was fun.\nit\nThe cat,the mat\nthe mat\n")
+    return folder
+
+
+def config_of(files: Path, out: Path, **changes) -> ZeroShotConfig:
+    asked = ("cola", f"{files}/cola-dev.tsv"), ("sst2", f"{files}/sst2.tsv"), ("pronouns", f"{files}/pronouns.txt")
+    settings = {
+        "out": out, "transformer": "gpt2-tiny", "lstm": "lstm-mini", "data": (files / "text.txt",), "steps": 4,
+        "points": 2, "vocab_size": 300, "max_length": 32, "batch_tokens": 128, "quiet": True,
+        "eval": tuple(f"{name}={path}" for name, path in asked), "train": (f"cola={files}/cola-train.tsv",),
+    }  # fmt: skip
+    return ZeroShotConfig(**{**settings, **changes})
+
+
+def test_from_text_to_table(files, tmp_path, monkeypatch):
+    config, asked = config_of(files, tmp_path / "study", keep_models=True), []
+    ask = module.ask
+
+    def stopped(model, questions):
+        asked.append(model)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return ask(model, questions)
+
+    monkeypatch.setattr(module, "ask", stopped)
+    first = run_study(zeroshot(config), config)
+    assert first.interrupted and not first.finished and not first.places
+    result = run_study(zeroshot(config), config)  # the untrained model is not asked again
+    assert result.finished and not result.interrupted and len(asked) == 1 + 1 + 2 + 3
+    places = {(place["model"], place["step"], place["task"]) for place in result.places}
+    tasks = ("cola", "sst2", "pronouns")
+    assert places == {(m, s, t) for m in ("transformer", "lstm") for s in (0, 2, 4) for t in tasks}
+    for name in ("table.md", "table.csv", "table.json", "commands.sh"):
+        assert (config.out / name).stat().st_size
+    table = (config.out / "table.md").read_text()
+    assert "## transformer" in table and "## lstm" in table and "The paper's own" in table
+    assert run_study(zeroshot(config), config).places == result.places and len(asked) == 7
+
+    run = config.out / "cells" / "lstm-seed-0"
+    names = [folder.name for folder in checkpoint_folders(run)]
+    assert names == ["step-00000002", "step-00000004"]
+    one, other = load(run).tokenizer, load(config.out / "cells" / "transformer-seed-0").tokenizer
+    assert one.fingerprint() == other.fingerprint()
+    (cola, *_) = questions_of(config)
+    by_hand = predict("cola", ModelScorer(load(run)), cola.examples, cola.labels, cola.fitted)
+    stored = json.loads((run / "scores" / "step-00000004.json").read_text())
+    right = [p == example.label for p, example in zip(by_hand.predictions, cola.examples, strict=True)]
+    assert stored[0]["task"] == "cola" and (stored[0]["score"] == 1.0) == all(right)
+    scores = [load(run).score(example.texts[0]) for example in cola.examples]
+    averages = [sum(score.logprobs) / len(score.logprobs) for score in scores]
+    assert acceptability(ModelScorer(load(run)), cola.examples) == pytest.approx(averages, abs=1e-4)
+
+    again = replace(config, out=tmp_path / "again", transformer="none", lstm=str(run), data=(), steps=None)
+    found = run_study(zeroshot(again), again)  # a finished run is asked without being trained
+    expected = [place for place in result.places if place["model"] == "lstm" and place["step"] > 0]
+    assert [place for place in found.places if place["step"] > 0] == expected
+
+
+def test_a_dry_run_lists_the_commands(files, tmp_path, capsys):
+    config = config_of(files, tmp_path / "study")
+    argv = ["study", "zeroshot", "--out", str(config.out), "--eval", *config.eval, "--train", *config.train, "--data",
+            str(files / "text.txt"), "--steps", "4", "--lstm", "none", "--transformer", "gpt2-tiny",
+            "--vocab-size", "300", "--max-length", "32", "--batch-tokens", "128", "--dry-run"]  # fmt: skip
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert "seodang pretrain --model gpt2-tiny" in out and "seodang study zeroshot --out" in out and "1 cells" in out
+    assert not config.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"eval": ("mnli=x",)}, "the task 'mnli'"),
+        ({"train": ()}, "cola without --train"),
+        ({"ceiling": ("sst2=x",)}, "ceiling"),
+        ({"ceiling": ("sst2=0.5",)}, "ceiling"),
+        ({"ceiling": ("race=0.9",)}, "the task 'race'"),
+        ({"data": ()}, "without --data"),
+        ({"steps": None}, "without --steps"),
+        ({"transformer": "nothing-of-the-kind"}, "neither a size nor a run"),
+    ],
+)
+def test_what_is_refused(files, tmp_path, changes, what):
+    with pytest.raises(UsageError, match=what) as caught:
+        zeroshot(config_of(files, tmp_path, **changes))
+    assert caught.value.fix
+
+
+def test_ceilings_and_rows(files, tmp_path):
+    scales = scales_of(config_of(files, tmp_path, ceiling=("sst2=0.8",)))
+    assert (scales["sst2"].ceiling, scales["sst2"].source, scales["cola"].ceiling) == (0.8, "as given", 0.35)
+    assert spread(list(range(10)), 4) == [0, 2, 5, 7] and spread([1, 2], 0) == [1, 2] == spread([1, 2], 5)
+    questions = questions_of(config_of(files, tmp_path, rows=2))
+    assert [len(entry.examples) for entry in questions] == [2, 2, 1] and len(questions[0].fitted) == 2
