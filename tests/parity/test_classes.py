@@ -149,3 +149,36 @@ def test_a_classifier_without_its_output_matrix_classifies_and_says_so_when_aske
     model = load_folder(tmp_path)[0]
     with pytest.raises(UsageError, match="without an output matrix"):
         model.logits(model(torch.tensor([[5, 6]])))
+
+
+def test_texts_through_another_programs_classifier(tmp_path: Path) -> None:
+    """Text in, probabilities out, of one text and of a pair, as transformers' tokenizer and model give them."""
+    from transformers import AutoTokenizer
+
+    from seodang.data.labelled import Labelled
+    from seodang.errors import DataError
+    from seodang.inference.language_model import load
+    from tests.inference.masked import wordpiece
+
+    for case in ("bert", "gpt2"):
+        tokenizer = wordpiece()
+        config = (models.CASES if case in DECODERS else encoders.CASES)[case]().config
+        config.vocab_size, config.num_labels, config.pad_token_id = tokenizer.vocab_size, 3, tokenizer.pad_id
+        before = enlarged(lambda: getattr(transformers, CASES[case])(config))  # noqa: B023
+        folder = tmp_path / case
+        before.save_pretrained(folder)
+        tokenizer.save(folder)
+        lm, theirs_tokenizer = load(folder), AutoTokenizer.from_pretrained(folder)
+        assert lm.task is not None and lm.task.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+        batch = theirs_tokenizer(["the cat sat", "the mat"], padding=True, return_tensors="pt")
+        expected = before(batch["input_ids"], attention_mask=batch["attention_mask"]).logits.softmax(-1)
+        found = torch.tensor([one.probabilities for one in lm.classify(["the cat sat", "the mat"])]).float()
+        assert torch.allclose(found, expected, atol=1e-4)
+        pair = [Labelled(("the cat", "the dog"), None)]
+        if case == "bert":
+            batch = theirs_tokenizer("the cat", "the dog", return_tensors="pt")
+            expected = before(**batch).logits.softmax(-1)
+            assert torch.allclose(torch.tensor([lm.classify(pair)[0].probabilities]).float(), expected, atol=1e-4)
+        else:
+            with pytest.raises(DataError, match="not one text"):
+                lm.classify(pair)

@@ -53,16 +53,20 @@ def classified(
     lm: Any, examples: Iterable[Labelled], *, batch_size: int = 32
 ) -> Iterator[tuple[Labelled, Prediction]]:
     """`classify`, example by example, of which a few batches at a time are held."""
-    settings = task_settings(lm.fine_tuned, lm.source)
+    settings = task_settings(lm.fine_tuned, getattr(lm.source, "name", lm.source))
+    if settings.marks is None and lm.model.kind == "causal":
+        examples = map(_require_one_text, examples)
     left = iter(examples)
     while ahead := list(islice(left, BATCHES * batch_size)):
         for example in ahead:
-            check_example(example, settings.spec)
+            check_example(example, settings)
         yield from zip(ahead, _classify(lm, settings, ahead, batch_size), strict=True)
 
 
-def check_example(example: Labelled, spec: TaskSpec) -> None:
-    """Raise DataError where an example has other parts than the task asks for."""
+def check_example(example: Labelled, settings: TaskSettings) -> None:
+    """Raise DataError where an example has other parts than the task asks for. Another program's folder does not say
+    whether its classes are of one text or of two."""
+    spec = settings.spec
     wanted = {"classify": 1, "entail": 2, "similar": 2, "choice": 2}[spec.kind]
     where = example.where or "an example"
     if (spec.kind == "choice") != bool(example.answers):
@@ -71,12 +75,23 @@ def check_example(example: Labelled, spec: TaskSpec) -> None:
             f"{spec.name} is {'a' if spec.kind == 'choice' else 'no'} multiple choice",
             "give the answers to choose from" if spec.kind == "choice" else "leave the answers out",
         )
-    if len(example.texts) != wanted:
+    either = not settings.max_length and spec.kind == "classify" and len(example.texts) in (1, 2)
+    if len(example.texts) != wanted and not either:
         raise DataError(
             f"{where} has {len(example.texts)} text{'s' if len(example.texts) != 1 else ''}",
             f"{spec.name} is a task of {'two texts' if wanted == 2 else 'one text'}",
             "give a second text" if wanted == 2 else "give one text alone",
         )
+
+
+def _require_one_text(example: Labelled) -> Labelled:
+    if len(example.texts) != 1 or example.answers or not example.texts[0].strip():
+        raise DataError(
+            f"{example.where or 'an example'} is not one text",
+            "the model was fine-tuned elsewhere, and nothing says how it joins several",
+            "join them as its authors did, and give one text",
+        )
+    return example
 
 
 @torch.inference_mode()

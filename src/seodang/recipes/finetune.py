@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from seodang.checkpoints.resolve import Loaded, resolve
+from seodang.checkpoints.resolve import Loaded, load_model, resolve
 from seodang.data.labelled import Labelled, TaskData, TaskSpec, class_weights
 from seodang.data.labelled_rows import LabelledLoader, LabelledRows, labelled_batches
 from seodang.data.loader import permutation
@@ -232,6 +232,8 @@ def _lines(data: _Data, rows: LabelledRows, defaults: FineTuning, weights: list[
 def _score(result: RunResult, config: FinetuneConfig, prepared: Prepared, data: _Data, machine: Machine) -> None:
     """Ask the finished model all held-out examples; write evaluation.json, and say what came out."""
     loaded, started = prepared.loaded, time.monotonic()
+    if machine.ranks.shards:  # this process has a part of it
+        loaded = load_model(config.out, device=machine.device)
     lm = LanguageModel(loaded.model, loaded.tokenizer, loaded.generation, str(config.out), fine_tuned=loaded.task)
     say(f"scoring {len(data.held_out):,} held-out examples")
     with autocast(machine.device, machine.dtype):

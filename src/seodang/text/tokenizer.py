@@ -169,6 +169,8 @@ class Tokenizer(Roles):
             "clean_up_tokenization_spaces": False,
             "model_max_length": self._config.get("model_max_length", int(1e30)),
         }
+        if self.cls_id is not None and 1 in self.encode_pair("a", "a")[1]:  # else transformers keeps them to itself
+            config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
         atomic_write(folder / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=2) + "\n")
         if self.chat_template is not None:
             atomic_write(folder / "chat_template.jinja", self.chat_template)

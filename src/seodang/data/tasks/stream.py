@@ -22,13 +22,15 @@ def stream_examples(
     A `.txt` file has a text on every line; tables need a header line. Raises DataError (file:row) for a column that
     is missing and for a row without its texts.
     """
+    columns = columns or Columns()
+    kind = "entail" if spec.kind == "classify" and columns.text2 else spec.kind
     for path in expand(files):
         if kind_of(path) == "text":
             yield from _lines(path, spec)
             continue
         found: Found | None = None
         for row in read_rows(path):
-            found = found or find_columns(str(path), list(row.values), spec.kind, columns or Columns(), False)
+            found = found or find_columns(str(path), list(row.values), kind, columns, False)
             yield _example(row.values, found, row.where)
 
 
