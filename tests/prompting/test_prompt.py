@@ -65,6 +65,13 @@ def test_a_file_of_any_task(lm, tmp_path):
     )
 
 
+def test_a_multiple_choice_by_its_words_or_by_letters(lm):
+    row = Labelled(("", "where is the cat"), None, ("river", "mat"))
+    assert prompt(lm, row, task="choice").answers == ("river", "mat")
+    letters = prompt(lm, row, task="choice", answers=["A", "B", "C"])
+    assert letters.prompt == "Question: where is the cat\nA. river\nB. mat\nAnswer:" and letters.answers == ("A", "B")
+
+
 def test_free_prompts(lm):
     assert prompt(lm, "the lowest newest", max_new_tokens=40).text == lm.generate("the lowest newest").text.strip()
     model = Scripted(lambda text: " chat\n")
@@ -110,6 +117,7 @@ def test_nearest_by_the_model_itself(lm):
         ({"k": 4}, "k = 4"),
         ({"shots": [("x", "maybe")]}, "'maybe'"),
         ({"temprature": 1, "score": "generate"}, "temprature"),
+        ({"balance": True}, "balance"),
     ],
 )
 def test_settings_that_do_not_go(lm, settings, words):

@@ -82,6 +82,7 @@ def ask(
     near = embedder(embed or lm) if how.shots.select == "nearest" and how.shots.k else None
     shown, notes = demonstrate(examples, how.shots, embed=near)
     if how.score != "generate":
+        lm.settings(**how.options)  # names that do not exist are said here, too
         kept, dropped = fitted(lm, how.template, examples, shown)
         answers = score_answers(
             lm, how.template, examples, kept, scoring=how.score, calibrate=how.calibrate,

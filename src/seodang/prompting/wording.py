@@ -66,6 +66,9 @@ def default_template(task: TaskSpec, examples: Iterable[Labelled] = ()) -> Templ
         description, question = _QUESTIONS[kind, "ko" if korean else "en"]
         return Template(question, SCORES, description.format(low=SCORES[0], high=SCORES[-1]))
     description, question = _QUESTIONS[task.kind, "ko" if korean else "en"]
+    if task.kind == "choice" and task.labels:  # letters, which the answers are listed with
+        body, end = question.rsplit("\n", 1)
+        return Template(f"{body}\n{{choices}}\n{end}", task.labels)
     if task.kind == "choice":
         return Template(question)
     if not task.labels:
