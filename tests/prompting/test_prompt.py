@@ -7,9 +7,12 @@ import pytest
 import seodang
 from seodang.data.labelled import Labelled
 from seodang.errors import DataError, UsageError
+from seodang.inference.language_model import LanguageModel
 from seodang.prompting.free import free_template, read_free
 from seodang.prompting.prompt import prompt
 from seodang.prompting.template import Template
+from tests.inference.masked import encoder, wordpiece
+from tests.models.test_encoder_decoder import tiny as tiny_seq2seq
 from tests.prompting.conftest import Scripted
 
 SHOTS = [("the cat sat", "low"), ("the dog sat", "wide"), ("the river", "low")]
@@ -145,3 +148,15 @@ def test_rows_of_prompts(tmp_path):
         read_free(path, answered=False)
     assert free_template(found).question == "Input: {text}\nOutput:"
     assert free_template([Labelled(("고양이",), None)]).question == "입력: {text}\n출력:"
+
+
+def test_every_kind_of_model_or_a_refusal(lm):
+    seq2seq = LanguageModel(tiny_seq2seq("t5-mini", vocab_size=320, context_length=64).eval(), lm.tokenizer)
+    settings = {"answers": ["low", "wide"], "shots": SHOTS[:2]}
+    found = prompt(seq2seq, "the mat", **settings)
+    assert sum(found.probabilities) == pytest.approx(1) and found.demonstrations == 2
+    assert prompt(seq2seq, "the mat", **settings, score="generate", max_new_tokens=3).answers == ("low", "wide")
+    masked = LanguageModel(encoder(), wordpiece())
+    for score in ("sum", "generate"):
+        with pytest.raises(UsageError, match="masked"):
+            prompt(masked, "the mat", answers=["low", "wide"], score=score)
