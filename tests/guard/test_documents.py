@@ -19,7 +19,7 @@ from tests.guard.source import ROOT
 PAPERS = ROOT / "docs" / "papers.md"
 PAGES = (
     *("CONTRIBUTING.md", "docs/log.md", "docs/vectors.md", "docs/encoders.md", "docs/evaluation.md"),
-    *("docs/labelled.md", "docs/prompting.md", "docs/studies.md"),
+    *("docs/labelled.md", "docs/prompting.md", "docs/studies.md", "docs/decoding.md"),
 )
 DOCUMENTS = [*READMES, *TUTORIALS, *(ROOT / name for name in PAGES)]
 

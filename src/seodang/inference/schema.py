@@ -135,7 +135,8 @@ class _Vocabulary:
 
 
 @functools.lru_cache(maxsize=4)
-def _vocabulary(tokenizer: Tokenizer, end_ids: tuple[int, ...]) -> Any:
+def _vocabulary(tokenizer: Tokenizer, end_ids: tuple[int, ...]) -> tuple[Any, bool]:
+    """llguidance's view of a tokenizer, and whether every byte is a token of its own."""
     library = _library()
     if not tokenizer.spells_exactly:
         raise UsageError(
@@ -145,7 +146,8 @@ def _vocabulary(tokenizer: Tokenizer, end_ids: tuple[int, ...]) -> Any:
         )
     ends = [token for token in end_ids if token < tokenizer.vocab_size]
     known = _Vocabulary(tokenizer, ends)
-    return library.LLTokenizer(library.TokenizerWrapper(known), eos_token=ends or [known.none])
+    every_byte = {bytes([byte]) for byte in range(256)} <= set(known.tokens)
+    return library.LLTokenizer(library.TokenizerWrapper(known), eos_token=ends or [known.none]), every_byte
 
 
 class Guide:
@@ -156,13 +158,11 @@ class Guide:
 
     def __init__(self, tokenizer: Tokenizer, settings: Settings, n_rows: int) -> None:
         self.tokenizer = tokenizer
-        vocabulary = _vocabulary(tokenizer, settings.stop_ids)
+        vocabulary, every_byte = _vocabulary(tokenizer, settings.stop_ids)
         matcher = _library().LLMatcher(vocabulary, settings.grammar, log_level=0)
         self._matchers = [matcher.deep_copy() for _ in range(n_rows)]
         self._read: list[list[int]] = [[] for _ in range(n_rows)]
-        # where a byte is no token of its own, a token may be allowed behind which nothing can be spelled
-        spelled = {tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)}
-        self._blind = not {bytes([byte]) for byte in range(256)} <= spelled
+        self._blind = not every_byte  # a token may then be allowed behind which nothing can be spelled
 
     def allow(self, logits: Tensor, rows: Sequence[int | None]) -> Tensor:
         """Logits (B, V) with -inf for what may not come next; `rows` says whose text each of them is, None: nobody's.
