@@ -1,0 +1,99 @@
+"""Tasks whose answers are given: the most probable one is the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from seodang.data.labelled import Labelled, TaskData
+from seodang.data.tasks import Columns, read_task
+from seodang.errors import DataError
+from seodang.evaluation.results import Sample
+from seodang.evaluation.task import Files, Item, Rows, Shown, Task, made
+from seodang.prompting.template import Template, answers_of, pairs_of
+from seodang.prompting.wording import default_template
+
+NORMALISED = "_norm"
+"""Ends the name of a measurement whose prediction is the answer with the highest log P per character (lm-evaluation-
+harness's acc_norm, lm_eval/api/task.py; Brown et al. 2020, sec. 2.4, divide by tokens)."""
+
+
+def same(example: Labelled) -> Labelled:
+    """An example as it is."""
+    return example
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Task):
+    """Multiple choice, and classification by words that stand for the labels (Brown et al. 2020, sec. 2.4).
+
+    reads: the name under which `read_task` knows the files. template: None is the usual one for the kind of task.
+    adapt: what the template needs that the file does not have. pairs: (context, continuation) of each answer, in place
+    of a template.
+    """
+
+    request = "continuation"
+    reads: str
+    template: Template | None = None
+    metrics: Mapping[str, str] = field(default_factory=lambda: {"accuracy": "accuracy"})
+    adapt: Callable[[Labelled], Labelled] = same
+    pairs: Callable[[Labelled], list[tuple[str, str]]] | None = None
+    columns: Columns | None = None
+
+    def examples(self, files: Files) -> TaskData:
+        """The labelled examples of the files, every one with its label."""
+        return read_task(self.reads, list(files), columns=self.columns, labelled=True)
+
+    def worded(self, data: TaskData) -> Template:
+        """The template, of these examples where the task has none of its own."""
+        return self.template or default_template(data.spec, data.examples[:100])
+
+    def read(self, files: Files, shots: Shown | None = None) -> Rows:
+        data = self.examples(files)
+        notes = list(data.notes)
+        examples = [self.adapt(example) for example in data.examples]
+        template = self.worded(data)
+        shown: Sequence[Sequence[Labelled]] = [()] * len(examples)
+        if shots is not None:
+            if self.pairs is not None:
+                raise DataError(f"demonstrations for {self.name}", "its prompts have no place for them", "leave them")
+            shown, remarks = shots(template, examples)
+            notes += remarks
+        items = (
+            Item(example.where, tuple(self._pairs(template, example, before)), (example, template))
+            for example, before in zip(examples, shown, strict=True)
+        )
+        return Rows(items, notes)
+
+    def _pairs(self, template: Template, example: Labelled, shown: Sequence[Labelled]) -> list[tuple[str, str]]:
+        return self.pairs(example) if self.pairs is not None else pairs_of(template, example, shown)
+
+    def sample(self, number: int, item: Item, found: Sequence[Any]) -> Sample:
+        example, template = item.row
+        words = example.answers if self.pairs is not None else answers_of(template, example)
+        logprobs = [one.logprob for one in found]
+        per_character = [value / len(word) for value, word in zip(logprobs, words, strict=True)]
+        outcomes = {
+            name: (metric, best(per_character if name.endswith(NORMALISED) else logprobs), example.label)
+            for name, metric in self.metrics.items()
+        }
+        question = item.asked[0][0][-2000:]
+        return made(number, item, outcomes, logprobs, question=question, answers=list(words))
+
+    def settings(self) -> dict[str, Any]:
+        template = None if self.template is None else self.template.to_dict()
+        return {**super().settings(), "template": template, "scoring": "sum"}
+
+    def key(self, item: Item) -> Any:
+        example = asdict(item.row[0])
+        del example["where"]
+        return example
+
+    def chance(self, item: Item) -> float:
+        return 1 / len(item.asked)
+
+
+def best(scores: Sequence[float]) -> int:
+    """The place of the highest score, the first of equal ones."""
+    return max(range(len(scores)), key=scores.__getitem__)

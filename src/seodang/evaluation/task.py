@@ -1,0 +1,102 @@
+"""What a task is: rows that are read one after the other, what each asks of a model, and how its answer is scored.
+
+    request        what is asked of a row                      what is found
+    continuation   (context, continuation) of each answer      log P of each
+    rolling        a text                                      its log P
+    generate       a prompt                                    a text
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from seodang.data.labelled import Labelled
+from seodang.evaluation.results import Outcome, Sample, fingerprint, outcome
+from seodang.prompting.template import Template
+
+Request = Literal["continuation", "rolling", "generate"]
+Files = Iterable[Path | str]
+Asked = Any
+"""A (context, continuation), a text, or a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row: where it stands, what is asked about it, and what the task needs to score the answer."""
+
+    where: str
+    asked: tuple[Asked, ...]
+    row: Any
+    """As `key` wants it."""
+
+
+@dataclass
+class Rows:
+    """Rows as they are read, and remarks, which are complete when the last one has been read."""
+
+    items: Iterator[Item]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """A task by its name and version; a version changes when a number it gives can change."""
+
+    name: str
+    version: int = 1
+    source: str = ""
+    """The paper, and where it says how the task is scored."""
+    harness: str = ""
+    """Name and version of the task of lm-evaluation-harness 0.4.13 whose prompts and scores these are."""
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """Measurement → metric in `evaluation/metrics.py`, the main one first."""
+    request: ClassVar[Request]
+
+    @abstractmethod
+    def read(self, files: Files, shots: Shown | None = None) -> Rows:
+        """The rows of the user's files. shots: puts demonstrations before labelled examples. Raises DataError."""
+
+    @abstractmethod
+    def sample(self, number: int, item: Item, found: Sequence[Any]) -> Sample:
+        """The scored row; `found` has what the model said to each of `item.asked`."""
+
+    def settings(self) -> dict[str, Any]:
+        """All that a number depends on beside the rows and the model."""
+        return {"request": self.request, "harness": self.harness}
+
+    def key(self, item: Item) -> Any:
+        """The row as its data have it, whatever the prompt: two results on the same rows agree in it."""
+        return item.row
+
+    def chance(self, item: Item) -> float | None:
+        """The probability of guessing the row's answer right, where answers are given to choose from."""
+        return None
+
+
+class Shown(ABC):
+    """Demonstrations for examples."""
+
+    @abstractmethod
+    def __call__(self, template: Template, examples: Sequence[Labelled]) -> tuple[list[list[Labelled]], list[str]]:
+        """(those of each example, remarks)."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """How they were chosen."""
+
+
+def made(
+    number: int,
+    item: Item,
+    outcomes: Mapping[str, tuple[str, Any, Any]],
+    logprobs: Iterable[float] = (),
+    **details: Any,
+) -> Sample:
+    """A sample out of measurement → (metric, prediction, reference)."""
+    texts = (text for asked in item.asked for text in ((asked,) if isinstance(asked, str) else asked))
+    scored: dict[str, Outcome] = {name: outcome(*values) for name, values in outcomes.items()}
+    return Sample(number, item.where, fingerprint(*texts), scored, tuple(logprobs), details)
