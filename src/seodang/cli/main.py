@@ -26,6 +26,8 @@ VERBS: dict[str, str] = {
     "embed": "texts as vectors, and how alike they are",
     "score": "the probability of a text, token by token; perplexity and bits per byte",
     "compare": "several models on the same prompts or rows, side by side, with a paired test of the difference",
+    "evaluate": "a model on a task: scores with intervals, from the task's own files",
+    "compare": "results of several models side by side, with a paired test of the difference",
     "export": "write a model as a GGUF file for llama.cpp, or as a Hugging Face folder",
     "verify": "check that a model folder is whole, finite and gives the logits it should",
     "study": "GPT-1's analyses as grids of runs (transfer | zeroshot | ablation)",

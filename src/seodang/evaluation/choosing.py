@@ -58,7 +58,8 @@ class Choice(Task):
         if shots is not None:
             if self.pairs is not None:
                 raise DataError(f"demonstrations for {self.name}", "its prompts have no place for them", "leave them")
-            shown, remarks = shots(template, examples)
+            chosen, remarks = shots(template, data.examples)
+            shown = [[self.adapt(one) for one in row] for row in chosen]
             notes += remarks
         items = (
             Item(example.where, tuple(self._pairs(template, example, before)), (example, template))

@@ -25,11 +25,31 @@ def find(task: str) -> Task:
         return from_file(Path(task))
     name = task.casefold().replace("_", "-").removeprefix("glue-")
     if name not in names():
-        raise UsageError(
-            f"there is no task {task!r} to evaluate", suggest(name, names()), "name one, or a FILE.py with a TASK"
-        )
+        return _unworded(task)
     found: Task = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").TASK
     return found
+
+
+def _unworded(task: str) -> Task:
+    """Labelled sets that `read_task` knows, and the user's own, in the usual words for their kind."""
+    from seodang.data.tasks.published import GENERIC, TASKS
+    from seodang.evaluation.choosing import Choice
+
+    name = task.casefold().replace("_", "-")
+    if name == "regress" or (name in TASKS and TASKS[name].regression):
+        raise UsageError(
+            f"{task} asks for a score", "what is evaluated here are answers to choose from",
+            "fine-tune on it: seodang finetune",
+        )  # fmt: skip
+    if name not in TASKS and name not in GENERIC:
+        raise UsageError(
+            f"there is no task {task!r} to evaluate",
+            suggest(name, sorted({*names(), *TASKS, *GENERIC})),
+            "name one, or a FILE.py with a TASK",
+        )
+    metrics = TASKS[name].metrics if name in TASKS else ("accuracy",)
+    source = TASKS[name].source if name in TASKS else ""
+    return Choice(name=name, source=source, reads=name, metrics={metric: metric for metric in metrics})
 
 
 def from_file(path: Path) -> Task:

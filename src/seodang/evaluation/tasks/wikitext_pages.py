@@ -23,7 +23,7 @@ def rewritten(page: str) -> str:
         page = page.replace(old, new)
     for opening, closing, end in _PAIRS:
         inside = rf"{re.escape(opening)}\s*([^{re.escape(end)}]*?)\s*{re.escape(closing)}"
-        page = re.sub(inside, lambda match, a=opening, b=closing: f"{a}{match[1]}{b}", page)
+        page = re.sub(inside, rf"{opening}\1{closing}", page)
     for old, new in _LAST:
         page = page.replace(old, new)
     return page

@@ -1,0 +1,110 @@
+"""`seodang evaluate`: a model on a task, with an interval and the scores of those who know nothing beside it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seodang.cli.answering import ModelOptions, Paths
+from seodang.cli.frame import parse, print_result, say
+from seodang.errors import UsageError
+
+if TYPE_CHECKING:
+    from seodang.evaluation.results import TaskResult
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig(ModelOptions):
+    """Evaluate a model on the rows of a file: multiple choice, labels in words, perplexity, generated answers."""
+
+    task: str
+    """A built-in task (--task list names them), classify, entail, similar or choice for your own rows, or a FILE.py."""
+    data: Paths = ()
+    """File, folder or pattern of the task's rows; may be given several times."""
+    limit: int | None = None
+    """Only the first rows."""
+    out: Path | None = None
+    """Folder for TASK.json (scores, settings, hashes) and TASK.samples.jsonl (every row's prompt, answers, scores)."""
+    batch_size: int = 16
+    """Prompts that are answered together; never changes a score."""
+    json: bool = False
+    """Print the results as TASK.json holds them."""
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0; errors are raised."""
+    if "list" in argv and "--task" in argv:
+        return _list()
+    config = parse(EvaluateConfig, argv, "seodang evaluate")
+    if not config.data:
+        raise UsageError("no rows to evaluate on", "the task's files are yours to name", "add --data FILE")
+    if config.batch_size < 1:
+        raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
+    from seodang.evaluation import tasks
+
+    task = tasks.find(config.task)
+    lm = config.load()
+    from seodang.evaluation.harness import evaluate, results
+    from seodang.evaluation.results import save_results
+
+    start = time.perf_counter()
+    found = evaluate(
+        lm, task, config.data, limit=config.limit, batch_size=config.batch_size, progress=_progress(task.name)
+    )
+    whole = results(config.model, lm, [found], time.perf_counter() - start)
+    for note in found.notes:
+        say(f"note: {note}")
+    if config.out is not None:
+        path = config.out / f"{found.task}.json"
+        save_results(whole, path)
+        say(f"written: {path}")
+    print_result(as_dict(found, whole.machine), config.json, table(found))
+    return 0
+
+
+def as_dict(found: TaskResult, machine: dict[str, Any]) -> dict[str, Any]:
+    """The JSON shape of one task's results, without its rows."""
+    measurements = {name: one.to_dict() for name, one in found.measurements.items()}
+    return {
+        "task": found.task, "version": found.version, "n": found.n, "measurements": measurements,
+        "settings": found.settings, "rows": found.rows, "prompts": found.prompts, "notes": list(found.notes),
+        "machine": machine,
+    }  # fmt: skip
+
+
+def table(found: TaskResult) -> list[str]:
+    """The scores for people: with their interval, and what the majority and a guess score."""
+    chance = found.settings.get("chance")
+    shots = found.settings.get("shots")
+    shown = f", {shots['k']} demonstrations" if shots else ""
+    lines = [
+        f"{found.task} (version {found.version}), {found.n:,} rows{shown}",
+        f"{'':<24}{'score':>10}{'95 % interval':>20}{'majority':>10}{'chance':>9}",
+    ]
+    for name, one in found.measurements.items():
+        digits = 4 if abs(one.value) < 100 else 2
+        interval = f"{one.low:.{digits}f} to {one.high:.{digits}f}"
+        majority = "" if one.baseline is None else f"{one.baseline:.4f}"
+        guess = f"{chance:.4f}" if chance is not None and one.metric == "accuracy" else ""
+        lines.append(f"{name:<24}{one.value:>10.{digits}f}{interval:>20}{majority:>10}{guess:>9}")
+    return lines
+
+
+def _progress(name: str) -> Any:
+    def tell(n: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{name}: {n:,} rows", end="" if n else "\n", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _list() -> int:
+    from seodang.evaluation import tasks
+
+    for name in tasks.names():
+        task = tasks.find(name)
+        print(f"{name:<20} {', '.join(task.metrics)}   {task.source}")
+    return 0

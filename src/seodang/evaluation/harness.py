@@ -1,0 +1,109 @@
+"""`evaluate`: a model's answers to a task's rows, scored, with everything that made them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from seodang.errors import DataError, UsageError
+from seodang.evaluation import tasks
+from seodang.evaluation.results import Results, Sample, TaskResult, fingerprint, fingerprint_of, summarize
+from seodang.evaluation.task import Files, Item, Rows, Shown, Task
+from seodang.inference.language_model import LanguageModel
+from seodang.inference.requests import continuations, generations, rolling
+
+AT_ONCE = {"continuation": 256, "rolling": 16, "generate": 64}
+"""Rows that are asked about together: their shared beginnings are computed once. Never changes a score."""
+
+
+def evaluate(
+    lm: LanguageModel,
+    task: Task | str,
+    files: Files,
+    *,
+    limit: int | None = None,
+    shots: Shown | None = None,
+    level: float = 0.95,
+    batch_size: int = 16,
+    progress: Callable[[int], None] = lambda n: None,
+) -> TaskResult:
+    """The scores of `lm` on the first `limit` rows of `files`, with 95 % intervals and the majority's score.
+
+    task: a name (`tasks.names`), the path of a FILE.py, or a task. shots: demonstrations before every question.
+    batch_size: of what is generated. progress: is told how many rows are done. Rows are read and asked as they come;
+    what stays of each is its sample. Raises DataError for bad files and for a demonstration that is also a row to be
+    asked, UsageError for a task that cannot be asked so.
+    """
+    task = tasks.find(task) if isinstance(task, str) else task
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit = {limit}", "at least one row must be evaluated", "set --limit 1 or more")
+    rows = task.read(files, shots)
+    samples: list[Sample] = []
+    keys: list[str] = []
+    chances: list[float | None] = []
+    n_cut = 0
+    for items in _chunks(islice(rows.items, limit), AT_ONCE[task.request]):
+        found = ask(lm, task, items, batch_size=batch_size)
+        n_cut += sum(any(getattr(one, "n_cut", 0) for one in row) for row in found)
+        for item, row in zip(items, found, strict=True):
+            samples.append(task.sample(len(samples), item, row))
+            keys.append(fingerprint_of(task.key(item)))
+            chances.append(task.chance(item))
+        progress(len(samples))
+    if not samples:
+        raise DataError("no rows to evaluate", "the files hold none", "check --data")
+    return _result(task, rows, samples, keys, chances, shots, n_cut, level)
+
+
+def ask(lm: LanguageModel, task: Task, items: Sequence[Item], *, batch_size: int = 16) -> list[list[Any]]:
+    """What the model says to everything that is asked about each item."""
+    flat = [asked for item in items for asked in item.asked]
+    found: Sequence[Any]
+    if task.request == "continuation":
+        found = continuations(lm, flat)
+    elif task.request == "rolling":
+        found = rolling(lm, flat)
+    else:
+        until, length = getattr(task, "until", ()), getattr(task, "max_new_tokens", 256)
+        found = generations(lm, flat, until, length, batch_size=batch_size, temperature=0.0)
+    answers = iter(found)
+    return [list(islice(answers, len(item.asked))) for item in items]
+
+
+def results(model: str, lm: LanguageModel, found: Iterable[TaskResult], seconds: float) -> Results:
+    """The results of one model on some tasks, with the machine they were computed on."""
+    named = {one.task: one for one in found}
+    n = sum(one.n for one in named.values())
+    weight = lm.model.output_weight
+    machine = {
+        "device": str(lm.device), "dtype": str(weight.dtype).removeprefix("torch."), "seconds": round(seconds, 3),
+        "rows_per_second": round(n / seconds, 3) if seconds else None,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }  # fmt: skip
+    return Results(model, lm.tokenizer.fingerprint(), named, machine)
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _result(
+    task: Task, rows: Rows, samples: list[Sample], keys: list[str], chances: list[float | None], shots: Shown | None,
+    n_cut: int, level: float,
+) -> TaskResult:  # fmt: skip
+    settings = {**task.settings(), "shots": None if shots is None else shots.settings()}
+    known = [chance for chance in chances if chance is not None]
+    if known:
+        settings["chance"] = sum(known) / len(known)
+    notes = [*rows.notes]
+    if n_cut:
+        notes.append(f"{n_cut:,} rows do not fit the context and lost the beginning of their prompt")
+    metrics = dict(task.metrics)
+    return summarize(
+        task.name, task.version, samples, metrics, settings=settings, rows=fingerprint(*keys), notes=notes, level=level
+    )
+
