@@ -6,7 +6,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from seodang.cli.answering import ModelOptions, Paths
 from seodang.cli.frame import parse, print_result, say
@@ -26,6 +28,16 @@ class EvaluateConfig(ModelOptions):
     """File, folder or pattern of the task's rows; may be given several times."""
     limit: int | None = None
     """Only the first rows."""
+    shots: Paths = ()
+    """File of demonstrations, in the task's own layout; none of them may be a row that is asked."""
+    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 4
+    """Demonstrations before every question, where --shots has them."""
+    select: Literal["fixed", "random"] = "fixed"
+    """The first k of --shots, or k at random for each row."""
+    seed: int = 0
+    """Of random demonstrations."""
+    prompted: bool = False
+    """Ask a fine-tuned model in words, where its class head would answer."""
     out: Path | None = None
     """Folder for TASK.json (scores, settings, hashes) and TASK.samples.jsonl (every row's prompt, answers, scores)."""
     batch_size: int = 16
@@ -43,17 +55,18 @@ def main(argv: list[str]) -> int:
         raise UsageError("no rows to evaluate on", "the task's files are yours to name", "add --data FILE")
     if config.batch_size < 1:
         raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
-    from seodang.evaluation import tasks
+    from seodang.evaluation.task import Shown
 
-    task = tasks.find(config.task)
+    shots = Shown(config.shots, config.k, config.select, seed=config.seed) if config.shots and config.k else None
     lm = config.load()
     from seodang.evaluation.harness import evaluate, results
     from seodang.evaluation.results import save_results
 
     start = time.perf_counter()
     found = evaluate(
-        lm, task, config.data, limit=config.limit, batch_size=config.batch_size, progress=_progress(task.name)
-    )
+        lm, config.task, config.data, limit=config.limit, shots=shots, prompted=config.prompted,
+        batch_size=config.batch_size, progress=_tell,
+    )  # fmt: skip
     whole = results(config.model, lm, [found], time.perf_counter() - start)
     for note in found.notes:
         say(f"note: {note}")
@@ -93,12 +106,9 @@ def table(found: TaskResult) -> list[str]:
     return lines
 
 
-def _progress(name: str) -> Any:
-    def tell(n: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{name}: {n:,} rows", end="" if n else "\n", file=sys.stderr, flush=True)
-
-    return tell
+def _tell(n: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{n:,} rows", end="", file=sys.stderr, flush=True)
 
 
 def _list() -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 from seodang.data.labelled import Labelled, TaskData
 from seodang.data.tasks import Columns, read_task
-from seodang.errors import DataError
+from seodang.data.tasks.published import TASKS
+from seodang.errors import UsageError
 from seodang.evaluation.results import Sample
 from seodang.evaluation.task import Files, Item, Rows, Shown, Task, made
 from seodang.prompting.template import Template, answers_of, pairs_of
@@ -41,9 +42,11 @@ class Choice(Task):
     pairs: Callable[[Labelled], list[tuple[str, str]]] | None = None
     columns: Columns | None = None
 
-    def examples(self, files: Files) -> TaskData:
-        """The labelled examples of the files, every one with its label."""
-        return read_task(self.reads, list(files), columns=self.columns, labelled=True)
+    def examples(self, files: Files, labels: Sequence[str] | None = None) -> TaskData:
+        """The labelled examples of the files, every one with its label; labels: the names they must have."""
+        if labels is None and self.reads in TASKS:  # rows of one class alone can be evaluated
+            labels = TASKS[self.reads].labels
+        return read_task(self.reads, list(files), columns=self.columns, labels=labels, labelled=True)
 
     def worded(self, data: TaskData) -> Template:
         """The template, of these examples where the task has none of its own."""
@@ -51,21 +54,23 @@ class Choice(Task):
 
     def read(self, files: Files, shots: Shown | None = None) -> Rows:
         data = self.examples(files)
-        notes = list(data.notes)
         examples = [self.adapt(example) for example in data.examples]
         template = self.worded(data)
+        rows = Rows(iter(()), list(data.notes), {"template": template.to_dict()} if self.pairs is None else {})
         shown: Sequence[Sequence[Labelled]] = [()] * len(examples)
         if shots is not None:
             if self.pairs is not None:
-                raise DataError(f"demonstrations for {self.name}", "its prompts have no place for them", "leave them")
-            chosen, remarks = shots(template, data.examples)
+                raise UsageError(f"demonstrations for {self.name}", "its prompts have no place for them", "leave them")
+            pool = self.examples(shots.files, data.spec.labels).examples
+            chosen, notes, how = shots.choose(pool, data.examples)
             shown = [[self.adapt(one) for one in row] for row in chosen]
-            notes += remarks
-        items = (
+            rows.notes += notes
+            rows.settings |= how
+        rows.items = (
             Item(example.where, tuple(self._pairs(template, example, before)), (example, template))
             for example, before in zip(examples, shown, strict=True)
         )
-        return Rows(items, notes)
+        return rows
 
     def _pairs(self, template: Template, example: Labelled, shown: Sequence[Labelled]) -> list[tuple[str, str]]:
         return self.pairs(example) if self.pairs is not None else pairs_of(template, example, shown)
@@ -83,8 +88,7 @@ class Choice(Task):
         return made(number, item, outcomes, logprobs, question=question, answers=list(words))
 
     def settings(self) -> dict[str, Any]:
-        template = None if self.template is None else self.template.to_dict()
-        return {**super().settings(), "template": template, "scoring": "sum"}
+        return {**super().settings(), "scoring": "sum"}
 
     def key(self, item: Item) -> Any:
         example = asdict(item.row[0])

@@ -59,12 +59,10 @@ def from_wikitext(text: str) -> str:
 
 
 def _apart(match: re.Match[str]) -> str:
-    word = match.string[: match.start()].rsplit(" ", 1)[-1].lstrip("(\"'[").casefold()
-    if match[1] == "." and (word in _ABBREVIATIONS.split() or re.fullmatch(r"(\w\.)*\w", word) and "." in word):
-        return match[1]
-    if match[1] == "." and re.fullmatch(r"[a-z]", word):  # an initial
-        return match[1]
-    return f" {match[1]}"
+    """A mark with a space before it, but for the full stop of an abbreviation or an initial."""
+    word = match.string[: match.start()].rsplit(" ", 1)[-1].lstrip("(\"'[")
+    short = word.casefold() in _ABBREVIATIONS.split() or re.fullmatch(r"[A-Z]|(\w\.)+\w", word)
+    return match[1] if match[1] == "." and short else f" {match[1]}"
 
 
 # -- Penn Treebank's marks: PTB (Mikolov et al. 2010), Children's Book Test -----------------------------------------

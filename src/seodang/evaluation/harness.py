@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
+from seodang.data.labelled import TaskSpec
+from seodang.data.tasks import read_task
+from seodang.data.tasks.published import ALIASES, GENERIC, TASKS, task_name
 from seodang.errors import DataError, UsageError
 from seodang.evaluation import tasks
-from seodang.evaluation.results import Results, Sample, TaskResult, fingerprint, fingerprint_of, summarize
+from seodang.evaluation.results import Results, Sample, TaskResult, fingerprint, fingerprint_of, outcome, summarize
 from seodang.evaluation.task import Files, Item, Rows, Shown, Task
+from seodang.evaluation.writing import Writing
+from seodang.inference.classify import classified
 from seodang.inference.language_model import LanguageModel
 from seodang.inference.requests import continuations, generations, rolling
 
@@ -25,6 +31,7 @@ def evaluate(
     *,
     limit: int | None = None,
     shots: Shown | None = None,
+    prompted: bool = False,
     level: float = 0.95,
     batch_size: int = 16,
     progress: Callable[[int], None] = lambda n: None,
@@ -32,13 +39,16 @@ def evaluate(
     """The scores of `lm` on the first `limit` rows of `files`, with 95 % intervals and the majority's score.
 
     task: a name (`tasks.names`), the path of a FILE.py, or a task. shots: demonstrations before every question.
+    prompted: asks the language model where a fine-tuned one would answer its own task with its class head.
     batch_size: of what is generated. progress: is told how many rows are done. Rows are read and asked as they come;
     what stays of each is its sample. Raises DataError for bad files and for a demonstration that is also a row to be
     asked, UsageError for a task that cannot be asked so.
     """
-    task = tasks.find(task) if isinstance(task, str) else task
     if limit is not None and limit < 1:
         raise UsageError(f"limit = {limit}", "at least one row must be evaluated", "set --limit 1 or more")
+    if not prompted and shots is None and (spec := own_task(lm, task)) is not None:
+        return by_head(lm, spec, files, limit=limit, level=level, batch_size=batch_size)
+    task = tasks.find(task) if isinstance(task, str) else task
     rows = task.read(files, shots)
     samples: list[Sample] = []
     keys: list[str] = []
@@ -52,9 +62,12 @@ def evaluate(
             keys.append(fingerprint_of(task.key(item)))
             chances.append(task.chance(item))
         progress(len(samples))
+    if isinstance(task, Writing) and (length := longest_answer(lm, task)) < task.max_new_tokens:
+        rows.notes.append(f"answers had {length} tokens at most: the context holds {lm.context_length}")
+        rows.settings["max_new_tokens"] = length
     if not samples:
         raise DataError("no rows to evaluate", "the files hold none", "check --data")
-    return _result(task, rows, samples, keys, chances, shots, n_cut, level)
+    return _result(task, rows, samples, keys, chances, n_cut, level)
 
 
 def ask(lm: LanguageModel, task: Task, items: Sequence[Item], *, batch_size: int = 16) -> list[list[Any]]:
@@ -66,10 +79,53 @@ def ask(lm: LanguageModel, task: Task, items: Sequence[Item], *, batch_size: int
     elif task.request == "rolling":
         found = rolling(lm, flat)
     else:
-        until, length = getattr(task, "until", ()), getattr(task, "max_new_tokens", 256)
-        found = generations(lm, flat, until, length, batch_size=batch_size, temperature=0.0)
+        assert isinstance(task, Writing)
+        length = longest_answer(lm, task)
+        found = generations(lm, flat, task.until, length, batch_size=batch_size, temperature=0.0)
     answers = iter(found)
     return [list(islice(answers, len(item.asked))) for item in items]
+
+
+def own_task(lm: LanguageModel, task: Task | str) -> TaskSpec | None:
+    """What a model was fine-tuned for, where that is the task that is asked."""
+    if lm.task is None:
+        return None
+    name = task if isinstance(task, str) else getattr(task, "reads", task.name)
+    same = isinstance(task, str) and not task.endswith(".py") and name in (*TASKS, *GENERIC, *ALIASES)
+    return lm.task if lm.task.name == (task_name(name) if same else name) else None
+
+
+def by_head(
+    lm: LanguageModel,
+    spec: TaskSpec,
+    files: Files,
+    *,
+    limit: int | None = None,
+    level: float = 0.95,
+    batch_size: int = 16,
+) -> TaskResult:
+    """The scores of a fine-tuned model's class head on its own task, by the task's metrics."""
+    data = read_task(spec.name, list(files), labels=spec.labels, labelled=True)
+    examples = data.examples[:limit]
+    samples, keys = [], []
+    for number, (example, found) in enumerate(classified(lm, examples, batch_size=batch_size)):
+        answer = found.score if spec.regression else found.label
+        row = {key: value for key, value in asdict(example).items() if key != "where"}
+        outcomes = {name: outcome(name, answer, example.label) for name in spec.metrics}
+        details = {"texts": list(example.texts), "probabilities": found.probabilities}
+        samples.append(
+            Sample(number, example.where, fingerprint(*example.texts, *example.answers), outcomes, details=details)
+        )
+        keys.append(fingerprint_of(row))
+    settings = {"request": "class head", "labels": list(spec.labels)}
+    return summarize(
+        spec.name, 1, samples, spec.metrics, settings=settings, rows=fingerprint(*keys), notes=data.notes, level=level
+    )
+
+
+def longest_answer(lm: LanguageModel, task: Writing) -> int:
+    """Tokens that an answer may have: the task's, or half of a context that is too small for these."""
+    return min(task.max_new_tokens, max(1, lm.context_length // 2))
 
 
 def results(model: str, lm: LanguageModel, found: Iterable[TaskResult], seconds: float) -> Results:
@@ -92,10 +148,10 @@ def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _result(
-    task: Task, rows: Rows, samples: list[Sample], keys: list[str], chances: list[float | None], shots: Shown | None,
-    n_cut: int, level: float,
+    task: Task, rows: Rows, samples: list[Sample], keys: list[str], chances: list[float | None], n_cut: int,
+    level: float,
 ) -> TaskResult:  # fmt: skip
-    settings = {**task.settings(), "shots": None if shots is None else shots.settings()}
+    settings = {**task.settings(), **rows.settings}
     known = [chance for chance in chances if chance is not None]
     if known:
         settings["chance"] = sum(known) / len(known)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from seodang.data.labelled import Labelled
-from seodang.evaluation.results import Outcome, Sample, fingerprint, outcome
-from seodang.prompting.template import Template
+from seodang.evaluation.results import Outcome, Sample, fingerprint, fingerprint_of, outcome
+from seodang.prompting.demonstrations import Overlap, Shots, demonstrate
 
 Request = Literal["continuation", "rolling", "generate"]
 Files = Iterable[Path | str]
@@ -40,6 +40,30 @@ class Rows:
 
     items: Iterator[Item]
     notes: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What the files decide of `Task.settings`."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Demonstrations before every question: `k` of the examples in `files` (`prompting/demonstrations.py`)."""
+
+    files: Sequence[Path | str]
+    k: int = 4
+    select: Literal["fixed", "random"] = "fixed"
+    balanced: bool = False
+    seed: int = 0
+    overlap: Overlap = "refuse"
+
+    def choose(
+        self, pool: Sequence[Labelled], examples: Sequence[Labelled]
+    ) -> tuple[list[list[Labelled]], list[str], dict[str, Any]]:
+        """(those of each example, remarks, how they were chosen). Raises DataError for one that is the question."""
+        shots = Shots(pool, self.k, self.select, self.balanced, self.seed, self.overlap)
+        shown, notes = demonstrate(examples, shots)
+        known = fingerprint_of([[*row.texts, row.label, *row.answers] for row in pool])
+        how = {"k": self.k, "select": self.select, "balanced": self.balanced, "seed": self.seed, "pool": known}
+        return shown, notes, {"shots": {**how, "overlap": self.overlap}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +82,7 @@ class Task(ABC):
 
     @abstractmethod
     def read(self, files: Files, shots: Shown | None = None) -> Rows:
-        """The rows of the user's files. shots: puts demonstrations before labelled examples. Raises DataError."""
+        """The rows of the user's files. Raises DataError, and UsageError for demonstrations that have no place."""
 
     @abstractmethod
     def sample(self, number: int, item: Item, found: Sequence[Any]) -> Sample:
@@ -66,7 +90,7 @@ class Task(ABC):
 
     def settings(self) -> dict[str, Any]:
         """All that a number depends on beside the rows and the model."""
-        return {"request": self.request, "harness": self.harness}
+        return {"request": self.request, "harness": self.harness, "shots": None}
 
     def key(self, item: Item) -> Any:
         """The row as its data have it, whatever the prompt: two results on the same rows agree in it."""
@@ -75,18 +99,6 @@ class Task(ABC):
     def chance(self, item: Item) -> float | None:
         """The probability of guessing the row's answer right, where answers are given to choose from."""
         return None
-
-
-class Shown(ABC):
-    """Demonstrations for examples."""
-
-    @abstractmethod
-    def __call__(self, template: Template, examples: Sequence[Labelled]) -> tuple[list[list[Labelled]], list[str]]:
-        """(those of each example, remarks)."""
-
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """How they were chosen."""
 
 
 def made(

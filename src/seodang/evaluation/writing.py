@@ -43,8 +43,8 @@ class Writing(Task):
         if shots is None:
             return Rows(Item(*self._item(example, ())) for example in self._examples(files))
         examples = list(self._examples(files))
-        shown, notes = shots(self.template, examples)
-        return Rows((Item(*self._item(*row)) for row in zip(examples, shown, strict=True)), notes)
+        shown, notes, how = shots.choose(list(self._examples(shots.files)), examples)
+        return Rows((Item(*self._item(*row)) for row in zip(examples, shown, strict=True)), notes, how)
 
     def _examples(self, files: Files) -> Iterator[Labelled]:
         for prompt, answer, where in pair_texts(read_rows(files)):

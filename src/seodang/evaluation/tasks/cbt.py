@@ -7,7 +7,7 @@ et al. 2019, sec. 3.2), with the Penn Treebank's marks taken out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def pairs(example: Labelled) -> list[tuple[str, str]]:
 class Cloze(Choice):
     """A choice that is read in CBT's layout: 20 numbered sentences, the 21st with its answer and candidates."""
 
-    def examples(self, files: Files) -> TaskData:
+    def examples(self, files: Files, labels: Sequence[str] | None = None) -> TaskData:
         examples = [example for path in expand(files) for example in questions(path)]
         return TaskData(TaskSpec(self.name, "choice", language="en", source=self.source), examples)
 

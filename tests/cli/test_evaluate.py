@@ -1,0 +1,80 @@
+"""`seodang evaluate`: the table, the JSON, the files, and what a user may get wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seodang.cli.main import main
+from seodang.evaluation.results import load_results
+from tests.inference.conftest import taught
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model") / "lm"
+    taught().save(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    path = tmp_path / "dev.tsv"
+    path.write_text("sentence\tlabel\nthe cat sat\t1\nthe dog sat\t0\nwhere is the cat\t1\n", "utf-8")
+    return str(path)
+
+
+def test_table_json_and_files(model: str, rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", "--model", model, "--task", "sst2", "--data", rows]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr()
+    assert "sst2 (version 1), 3 rows" in shown.out and "95 % interval" in shown.out and "0.5000" in shown.out
+    assert "written: " in shown.err
+    stored = load_results(tmp_path / "out" / "sst2.json").tasks["sst2"]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["measurements"]["accuracy"]["value"] == stored.measurements["accuracy"].value
+    assert (found["n"], found["rows"], found["prompts"]) == (3, stored.rows, stored.prompts)
+    assert len(stored.samples) == 3 and stored.samples[0].where == f"{rows}:2"
+
+
+def test_demonstrations(
+    model: str, rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = tmp_path / "train.tsv"
+    pool.write_text("sentence\tlabel\na joy\t1\nso sad\t0\n", "utf-8")
+    command = ["evaluate", "--model", model, "--task", "sst2", "--data", rows]
+    assert main([*command, "--shots", str(pool), "-k", "2"]) == 0
+    assert "2 demonstrations" in capsys.readouterr().out
+    assert main([*command, "--shots", rows, "-k", "1"]) == 3
+    assert "contains the row" in capsys.readouterr().err
+    assert main([*command, "--shots", str(pool)]) == 2  # four are asked for
+    assert "k = 4 demonstrations out of 2" in capsys.readouterr().err
+
+
+def test_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--task", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "arc-easy " in listed and "kobest-wic " in listed and "wikitext " in listed
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--task", "sst2"], 2, "no rows to evaluate on"),
+        (["--task", "sst3", "--data", "ROWS"], 2, "sst2"),
+        (["--task", "sst2", "--data", "nowhere.tsv"], 3, "nowhere.tsv"),
+        (["--task", "sst2", "--data", "ROWS", "--limit", "0"], 2, "limit = 0"),
+        (["--task", "sst2", "--data", "ROWS", "--batch-size", "0"], 2, "batch_size = 0"),
+        (["--task", "rte", "--data", "ROWS"], 3, "rte"),
+        (["--task", "mine.py", "--data", "ROWS"], 3, "mine.py does not exist"),
+    ],
+)
+def test_mistakes(
+    options: list[str], code: int, said: str, model: str, rows: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--model", model, *(rows if option == "ROWS" else option for option in options)]) == code
+    error = capsys.readouterr().err
+    assert said in error and "why:" in error or "fix:" in error
