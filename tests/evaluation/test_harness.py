@@ -170,7 +170,7 @@ def test_a_class_head_answers_its_own_task(tmp_path: Path) -> None:
     path = tmp_path / "dev.tsv"
     path.write_text("sentence\tlabel\nthe cat sat\t1\nthe dog sat\t0\nwhere is the cat\t1\n", "utf-8")
     found = evaluate(model, "sst2", [path])
-    assert found.settings["request"] == "class head" and found.n == 3
+    assert found.settings["way"] == "fine-tuned" and found.n == 3
     labels = [one.label for one in model.classify(["the cat sat", "the dog sat", "where is the cat"])]
     assert [sample.outcomes["accuracy"].prediction for sample in found.samples] == labels
     prompted = evaluate(model, "sst2", [path], prompted=True)

@@ -114,7 +114,7 @@ def test_the_answer_with_the_highest_probability_per_character() -> None:
     from seodang.data.labelled import Labelled
 
     example = Labelled(("", "q"), 1, ("no", "certainly"), "f:1")
-    item = Item("f:1", (("q", " no"), ("q", " certainly")), (example, task.template))
+    item = Item("f:1", (("q", " no"), ("q", " certainly")), (example, task.template, example))
     sample = task.sample(0, item, [Continuation(-2.0, False, 1, 3), Continuation(-4.5, False, 1, 10)])
     assert sample.outcomes["accuracy"].prediction == 0  # -2 > -4.5
     assert sample.outcomes["accuracy_norm"].prediction == 1  # -2/2 < -4.5/9

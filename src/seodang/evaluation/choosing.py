@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from seodang.data.labelled import Labelled, TaskData
 from seodang.data.tasks import Columns, read_task
 from seodang.data.tasks.published import TASKS
 from seodang.errors import UsageError
-from seodang.evaluation.results import Sample
+from seodang.evaluation.results import Sample, fields_of
 from seodang.evaluation.task import Files, Item, Rows, Shown, Task, made
 from seodang.prompting.template import Template, answers_of, pairs_of
 from seodang.prompting.wording import default_template
@@ -67,8 +67,8 @@ class Choice(Task):
             rows.notes += notes
             rows.settings |= how
         rows.items = (
-            Item(example.where, tuple(self._pairs(template, example, before)), (example, template))
-            for example, before in zip(examples, shown, strict=True)
+            Item(example.where, tuple(self._pairs(template, example, before)), (example, template, raw))
+            for example, before, raw in zip(examples, shown, data.examples, strict=True)
         )
         return rows
 
@@ -76,7 +76,7 @@ class Choice(Task):
         return self.pairs(example) if self.pairs is not None else pairs_of(template, example, shown)
 
     def sample(self, number: int, item: Item, found: Sequence[Any]) -> Sample:
-        example, template = item.row
+        example, template, _ = item.row
         words = example.answers if self.pairs is not None else answers_of(template, example)
         logprobs = [one.logprob for one in found]
         per_character = [value / len(word) for value, word in zip(logprobs, words, strict=True)]
@@ -91,9 +91,7 @@ class Choice(Task):
         return {**super().settings(), "scoring": "sum"}
 
     def key(self, item: Item) -> Any:
-        example = asdict(item.row[0])
-        del example["where"]
-        return example
+        return fields_of(item.row[2])
 
     def chance(self, item: Item) -> float:
         return 1 / len(item.asked)

@@ -39,6 +39,7 @@ def results_of(
     tokenizer: str,
     train_labels: Sequence[int | float] = (),
     machine: dict[str, Any] | None = None,
+    level: float = 0.95,
 ) -> Results:
     """The task's metrics of labelled examples, with intervals and the majority baseline of `train_labels`, in the form
     that `seodang compare` reads. Raises UsageError where no example has a label."""
@@ -55,7 +56,7 @@ def results_of(
     labelled = (example for example in examples if example.label is not None)
     task = summarize(
         spec.name, 1, samples, spec.metrics, settings=settings, rows=fingerprint_of_examples(labelled),
-        train_references=list(train_labels),
+        train_references=list(train_labels), level=level,
     )  # fmt: skip
     return Results(model, tokenizer, {spec.name: task}, machine or {})
 

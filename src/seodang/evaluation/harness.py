@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,8 @@ from seodang.data.tasks import read_task
 from seodang.data.tasks.published import ALIASES, GENERIC, TASKS, task_name
 from seodang.errors import DataError, UsageError
 from seodang.evaluation import tasks
-from seodang.evaluation.results import Results, Sample, TaskResult, fingerprint, fingerprint_of, outcome, summarize
+from seodang.evaluation.classified import results_of
+from seodang.evaluation.results import Results, Sample, TaskResult, fingerprint, fingerprint_of, summarize
 from seodang.evaluation.task import Files, Item, Rows, Shown, Task
 from seodang.evaluation.writing import Writing
 from seodang.inference.classify import classified
@@ -107,20 +108,9 @@ def by_head(
     """The scores of a fine-tuned model's class head on its own task, by the task's metrics."""
     data = read_task(spec.name, list(files), labels=spec.labels, labelled=True)
     examples = data.examples[:limit]
-    samples, keys = [], []
-    for number, (example, found) in enumerate(classified(lm, examples, batch_size=batch_size)):
-        answer = found.score if spec.regression else found.label
-        row = {key: value for key, value in asdict(example).items() if key != "where"}
-        outcomes = {name: outcome(name, answer, example.label) for name in spec.metrics}
-        details = {"texts": list(example.texts), "probabilities": found.probabilities}
-        samples.append(
-            Sample(number, example.where, fingerprint(*example.texts, *example.answers), outcomes, details=details)
-        )
-        keys.append(fingerprint_of(row))
-    settings = {"request": "class head", "labels": list(spec.labels)}
-    return summarize(
-        spec.name, 1, samples, spec.metrics, settings=settings, rows=fingerprint(*keys), notes=data.notes, level=level
-    )
+    found = [prediction for _, prediction in classified(lm, examples, batch_size=batch_size)]
+    whole = results_of(spec, examples, found, model="", tokenizer="", level=level)
+    return replace(whole.tasks[spec.name], notes=tuple(data.notes))
 
 
 def longest_answer(lm: LanguageModel, task: Writing) -> int:
