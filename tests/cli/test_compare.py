@@ -9,7 +9,7 @@ import pytest
 
 from seodang.cli.compare import short_names
 from seodang.cli.main import main
-from seodang.evaluation.results import save_results
+from seodang.evaluation.results import load_results, save_results
 from seodang.inference.language_model import LanguageModel
 from tests.evaluation.test_compare import results, task
 from tests.inference.conftest import taught, tiny
@@ -18,7 +18,7 @@ from tests.inference.conftest import taught, tiny
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     """Two results on the same rows, and one with other settings."""
-    found = {"a": task([0] * 8), "b": task([1] * 6 + [0] * 2), "c": task([0] * 8, shots=4)}
+    found = {"a": task([0] * 8), "b": task([1] * 6 + [0] * 2), "c": task([0] * 8, shots=4), "d": task([0] * 8)}
     for name, entry in found.items():
         save_results(results(name, entry), tmp_path / f"{name}.json")
     return [str(tmp_path / f"{name}.json") for name in found]
@@ -39,7 +39,7 @@ def test_results_as_a_table(files: list[str], capsys: pytest.CaptureFixture[str]
     for expected in ("accuracy of 8 rows", "0.2500", "1.0000", "+0.7500", "p 0.0312", "mcnemar, 6 rows", "majority"):
         assert expected in out
     assert "Holm" not in out
-    assert main(["compare", *files[:2], files[0]]) == 0
+    assert main(["compare", *files[:2], files[3]]) == 0
     assert "0.0312 (0.0625)" in capsys.readouterr().out
 
 
@@ -55,7 +55,9 @@ def test_unlike_settings_are_refused(files: list[str], capsys: pytest.CaptureFix
     assert out == "" and "shots: 0 and 4" in err and err.count("\n") == 3
 
 
-@pytest.mark.parametrize(("argv", "code"), [([], 2), (["a.json"], 2), (["a.json", "b.json"], 3)])
+@pytest.mark.parametrize(
+    ("argv", "code"), [([], 2), (["a.json"], 2), (["a.json", "a.json"], 2), (["a.json", "b.json"], 3)]
+)
 def test_mistakes(argv: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *argv]) == code
     out, err = capsys.readouterr()
@@ -87,9 +89,28 @@ def test_prompts_side_by_side(two_models: list[str], tmp_path: Path, capsys: pyt
     assert found["written"][0][0]["text"].split("\n")[0] in out
 
 
+def test_a_task_through_both(two_models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The results that it leaves behind compare like the models."""
+    rows = [{"sentence": text, "label": label} for text, label in (("the cat sat", 1), ("low and wide", 0))]
+    data = tmp_path / "dev.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows * 4), "utf-8")
+    argv = ["compare", *two_models, "--task", "sst2", "--data", str(data), "--limit", "6", "--json"]
+    assert main([*argv, "--out", str(tmp_path / "out")]) == 0
+    first = json.loads(capsys.readouterr().out)
+    files = sorted(map(str, (tmp_path / "out").glob("*.json")))
+    assert [Path(file).name for file in files] == ["good-sst2.json", "random-sst2.json"]
+    assert main(["compare", *files, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["rows"] == first["rows"] and first["rows"][0]["values"][0]["n"] == 6
+    for file in files:
+        saved = load_results(file).tasks["sst2"].measurements["accuracy"].value
+        assert saved in [entry["value"] for row in again["rows"] for entry in row["values"]]
+
+
 def test_mistakes_with_prompts(two_models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for extra, said in (
-        ([], "no FILE.json, and there are no prompts"),
+        ([], "no FILE.json, and there is neither a task nor a prompt"),
+        (["--task", "sst2"], "no rows to compare on"),
         (["--prompts", "nowhere.txt"], "nowhere.txt does not exist"),
         (["--prompt", "a", "--batch-size", "0"], "batch_size = 0"),
     ):

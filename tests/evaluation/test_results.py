@@ -125,5 +125,8 @@ def test_damaged_rows_are_noticed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="SHA-256"):
         load_results(path)
     lines.unlink()
+    (tmp_path / "b.json").write_text(path.read_text("utf-8").replace('"tasks": {', '"tasks": 1, "was": {'), "utf-8")
+    with pytest.raises(DataError, match="b.json is damaged"):
+        load_results(tmp_path / "b.json")
     with pytest.raises(DataError, match="missing"):
         load_results(path)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -15,6 +16,7 @@ from seodang.errors import UsageError
 
 if TYPE_CHECKING:
     from seodang.evaluation.compare import Comparison
+    from seodang.evaluation.results import Results
     from seodang.evaluation.side_by_side import SideBySide, Written
     from seodang.inference.language_model import LanguageModel
 
@@ -29,7 +31,23 @@ class CompareConfig:
     what: tyro.conf.Positional[tuple[str, ...]]
     """Models or checkpoints; or results, FILE.json, that `seodang evaluate` wrote."""
     allow: Texts = ()
-    """Setting that may differ, because it is what you compare: shots, template, prompts; may be given several times."""
+    """Setting that may differ, because it is what you compare: shots, template, prompts …; settings: all of them."""
+    task: str | None = None
+    """Evaluate each model on this task first: a name, or a FILE.py, as `seodang evaluate` takes it."""
+    data: Paths = ()
+    """File, folder or pattern of the task's rows; may be given several times."""
+    limit: int | None = None
+    """Only the task's first rows."""
+    shots: Paths = ()
+    """File of demonstrations, in the task's own layout; none of them may be a row that is asked."""
+    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 4
+    """Demonstrations before every question, where --shots has them."""
+    select: Literal["fixed", "random"] = "fixed"
+    """The first k of --shots, or k at random for each row."""
+    prompted: bool = False
+    """Ask fine-tuned models in words, where their class head would answer."""
+    out: Path | None = None
+    """Folder for each model's results, which can be compared again without the models."""
     prompt: Texts = ()
     """Text that each model continues; may be given several times."""
     prompts: Paths = ()
@@ -57,22 +75,58 @@ def main(argv: list[str]) -> int:
     config = parse(CompareConfig, argv, "seodang compare")
     if len(config.what) < 2:
         raise UsageError("nothing to compare with", "one alone has no difference", "name two or more")
+    twice = next((name for name in config.what if config.what.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"{twice} is named twice", "nothing differs from itself", "name each once")
+    if config.batch_size < 1:
+        raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
     if config.prompt or config.prompts:
         return _prompts(config)
-    models = [name for name in config.what if not name.endswith(".json")]
-    if models:
-        raise UsageError(
-            f"{models[0]} is no FILE.json, and there are no prompts",
-            "results are compared as they are; models need something to do",
-            'add --prompt "…" or --prompts FILE, or give results that seodang evaluate wrote',
-        )
     from seodang.evaluation.compare import compare_results
-    from seodang.evaluation.results import load_results
 
-    found = compare_results([load_results(Path(name)) for name in config.what], config.what, config.allow)
+    results = _evaluated(config) if config.task else _loaded(config.what)
+    found = compare_results(results, config.what, config.allow)
     _say(found.notes)
     print_result(found.to_dict(), config.json, comparison_lines(found))
     return 0
+
+
+def _loaded(what: Sequence[str]) -> list[Results]:
+    models = [name for name in what if not name.endswith(".json")]
+    if models:
+        raise UsageError(
+            f"{models[0]} is no FILE.json, and there is neither a task nor a prompt",
+            "results are compared as they are; models need something to do",
+            'add --task NAME --data FILE, or --prompt "…", or give results that seodang evaluate wrote',
+        )
+    from seodang.evaluation.results import load_results
+
+    return [load_results(Path(name)) for name in what]
+
+
+def _evaluated(config: CompareConfig) -> list[Results]:
+    """Each model's results on the task; one model is in memory at a time."""
+    if not config.data:
+        raise UsageError("no rows to compare on", "the task's files are yours to name", "add --data FILE")
+    from seodang.evaluation.harness import evaluate, results
+    from seodang.evaluation.results import save_results
+    from seodang.evaluation.task import Shown
+
+    shots = Shown(config.shots, config.k, config.select, seed=config.seed) if config.shots and config.k else None
+    found = []
+    for name, short in short_names(config.what).items():
+        model, start = _open(config, name), time.perf_counter()
+        one = evaluate(
+            model, config.task or "", config.data, limit=config.limit, shots=shots, prompted=config.prompted,
+            batch_size=config.batch_size,
+        )  # fmt: skip
+        found.append(results(name, model, [one], time.perf_counter() - start))
+        _say(f"{short}: {note}" for note in one.notes)
+        if config.out is not None:
+            path = config.out / f"{short.replace('/', '-')}-{one.task}.json"
+            save_results(found[-1], path)
+            say(f"written: {path}")
+    return found
 
 
 def _open(config: CompareConfig, name: str) -> LanguageModel:
@@ -82,8 +136,6 @@ def _open(config: CompareConfig, name: str) -> LanguageModel:
 
 
 def _prompts(config: CompareConfig) -> int:
-    if config.batch_size < 1:
-        raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
     if config.answer and not config.prompt:
         raise UsageError("--answer without --prompt", "it stands behind a prompt", "put it into the file of --prompts")
     from seodang.evaluation.side_by_side import Prompt, read_prompts, side_by_side
@@ -102,7 +154,7 @@ def _prompts(config: CompareConfig) -> int:
     return 0
 
 
-def _say(notes: Sequence[str]) -> None:
+def _say(notes: Iterable[str]) -> None:
     for note in notes:
         say(f"note: {note}")
 

@@ -202,15 +202,15 @@ def load_results(path: Path | str, *, samples: bool = True) -> Results:
     try:
         tasks = {name: _task_from_dict(entry) for name, entry in document["tasks"].items()}
         if samples:
-            tasks = _with_samples(path.with_name(document["samples"]["file"]), document["samples"]["sha256"], tasks)
+            tasks = _with_samples(samples_path(path), document["samples"]["sha256"], tasks)
         return Results(document["model"], document["tokenizer"], tasks, document["machine"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{path} is damaged", f"{type(error).__name__}: {error}", "evaluate again") from None
 
 
 def _with_samples(path: Path, sha256: str, tasks: dict[str, TaskResult]) -> dict[str, TaskResult]:
     if not path.is_file():
-        raise DataError(f"{path} is missing", "the rows of the results lie there", "copy it beside its FILE.json")
+        raise DataError(f"{path} is missing", "the rows of the results lie there", "put it there again")
     if sha256_file(path) != sha256:
         raise DataError(f"{path} is damaged", "it does not have the SHA-256 it was written with", "evaluate again")
     rows: dict[str, list[Sample]] = {name: [] for name in tasks}
