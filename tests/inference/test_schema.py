@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 
 from seodang.errors import UsageError
 from seodang.inference.language_model import LanguageModel
 from seodang.inference.schema import grammar_of
+from seodang.models.families import build_model
+from seodang.models.sizes import published
 from seodang.text.tokenizer import Tokenizer
 from tests.inference.conftest import tiny, train
 
@@ -206,3 +210,12 @@ def test_without_the_library(monkeypatch):
         grammar_of({"type": "string"})
     assert "pip install" in caught.value.fix
     assert grammar_of() is None
+
+
+def test_an_encoder_decoder_keeps_to_it_too(tmp_path):
+    tokenizer = train("bytes", tmp_path)
+    config = replace(published("transformer-mini"), vocab_size=tokenizer.vocab_size, start_id=0, pad_id=1)
+    model = build_model(config)
+    model.init_weights(torch.Generator().manual_seed(0))
+    for result in LanguageModel(model, tokenizer).generate(PROMPTS[:2], schema=MARKS, max_new_tokens=60):
+        assert result.finish_reason == "stop" and is_marks(json.loads(result.text))
