@@ -75,7 +75,7 @@ ENCODERS: dict[str, ModelConfig] = {
     "albert-large": _albert(24, 1024, 16),
     "albert-xlarge": _albert(24, 2048, 16),
     "albert-xxlarge": _albert(12, 4096, 64),
-    "albert-mini": _albert(6, 256, d_embed=64, **_MINI),
+    "albert-mini": _albert(4, 128, d_embed=64, **_MINI),
     # Clark et al. 2020, table 6; heads are 64 wide in all of them
     "electra-small": _electra(12, 256, 128, 1 / 4),
     "electra-base": _electra(12, 768, 768, 1 / 3),
