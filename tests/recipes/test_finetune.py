@@ -70,7 +70,7 @@ SLOW = [(which, kind) for which in MODELS for kind in KINDS if (which, kind) not
 def test_a_tiny_model_learns_every_kind(
     which: str, kind: str, bases: dict[str, Path], files: Path, tmp_path: Path
 ) -> None:
-    result = finetune(config(bases[which], files, tmp_path / "out", kind))
+    result = finetune(config(bases[which], files, tmp_path / "out", kind, epochs=16 if kind == "regress" else 5))
     name = "pearson" if kind == "regress" else "accuracy"
     measured = result.scores["metrics"][name]
     assert measured["value"] > 0.95 and measured["baseline"] < 0.75
@@ -157,6 +157,17 @@ def test_from_scratch_and_balanced_weights(tuned: Path, files: Path, tmp_path: P
     assert result.facts["class_weights"] == pytest.approx([2 / 3, 2.0])
     assert result.facts["label_counts"] == {"animal": 30, "fruit": 10}
     assert result.summary.first_evaluation["accuracy"] < 0.95  # what it had learned is gone
+
+
+def test_no_step_is_skipped_for_a_hard_example(tuned: Path, tmp_path: Path) -> None:
+    """A wrong label among a hundred right ones: a run of single examples meets it and goes on."""
+    examples = rows("classify", 100, 6)
+    examples[0]["label"] = "fruit" if examples[0]["label"] == "animal" else "animal"
+    files = {"data": (write(tmp_path / "train.jsonl", examples),), "eval": ()}
+    options = {**files, "batch_rows": 1, "epochs": 1, "lr": 1e-6, "eval_fraction": 0}
+    result = finetune(config(tuned, tmp_path, tmp_path / "out", **options))
+    losses = [row["task_loss"] for row in read_rows(tmp_path / "out" / "metrics.jsonl")]
+    assert max(losses) > 10 * sorted(losses)[50] and max(losses) > 1 and result.summary.skipped == 0
 
 
 def test_a_part_is_held_out_without_eval_files_and_a_dry_run_writes_nothing(

@@ -153,6 +153,7 @@ def _prepare(
         rank=machine.ranks.data_rank,
         world_size=machine.ranks.data_size,
     )
+    plan = make_plan(config, defaults.hyper, loader.steps_per_epoch, {"epochs": defaults.epochs})
     glance = data.held_out[:: max(1, len(data.held_out) // GLANCE)][:GLANCE]
     weights = _class_weights(config, data)
     return Prepared(
@@ -162,7 +163,7 @@ def _prepare(
             spec.kind, regression=spec.regression, aux_weight=defaults.aux_weight, class_weights=weights
         ),
         loader=loader,
-        plan=make_plan(config, defaults.hyper, loader.steps_per_epoch, {"epochs": defaults.epochs}),
+        plan=replace(plan, skip_spikes=False),  # no step is to miss its hardest example
         hyper=defaults.hyper,
         micro_rows=micro_rows,
         evaluation=[batch for _, batch in labelled_batches(encode(glance), micro_rows)] if glance else [],

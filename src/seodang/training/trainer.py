@@ -61,6 +61,8 @@ class Plan:
     eval_every: int | None = None
     """In steps; when not given about twenty times, and seldom enough to take a tenth of the time at most."""
     keep: int = 2
+    skip_spikes: bool = True
+    """Leave steps out whose loss lies far above the last ones. Of a few examples it does so where one is hard."""
 
 
 @dataclass
@@ -259,7 +261,7 @@ class Trainer:
                 micro_batches = next(steps)
             result = train_step(
                 self.model, self.objective, micro_batches, self.optimizer, lr=lr, grad_clip=plan.grad_clip,
-                device=self.device, dtype=self.dtype, ranks=self.ranks, guard=self.guard,
+                device=self.device, dtype=self.dtype, ranks=self.ranks, guard=self.guard if plan.skip_spikes else None,
             )  # fmt: skip
             self._remember_rows(log, most_rows(micro_batches), result.micro_rows)
             summary.steps += 1
