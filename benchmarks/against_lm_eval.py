@@ -139,6 +139,34 @@ def engines(folder: str, batch_size: str, n_turns: int) -> tuple[Any, Any, list[
     return ours, Turns(folder, device="cpu", batch_size=size), times
 
 
+def limit(lm: Any, pairs: list[tuple[str, str]]) -> float:
+    """Seconds that the matrix products alone would take, each needed token and each predicting state once.
+
+    The rate is that of products of 512 tokens with the model's own matrices, through oneDNN as ours.
+    """
+    import torch
+
+    from seodang.inference.products import FastProducts
+    from seodang.inference.requests import encode_pairs
+
+    whole = [(context + ids, len(ids)) for context, ids in encode_pairs(lm, pairs)]
+    read = {tuple(ids[:end]) for ids, _ in whole for end in range(1, len(ids))}
+    predicting = {tuple(ids[:end]) for ids, n in whole for end in range(len(ids) - n, len(ids))}
+    head = lm.model.output_weight.numel()
+    flops = 2 * ((lm.model.n_matmul_parameters() - head) * len(read) + head * len(predicting))
+    matrices = [one.weight for one in lm.model.layers[0].modules() if isinstance(one, torch.nn.Linear)]
+    with torch.inference_mode(), FastProducts():
+        inputs = [torch.randn(512, matrix.shape[1]) for matrix in matrices]
+        seconds = []
+        for _ in range(8):
+            start = time.process_time()
+            for x, matrix in zip(inputs, matrices, strict=True):
+                torch.nn.functional.linear(x, matrix)
+            seconds.append(time.process_time() - start)
+    rate = 2 * 512 * sum(matrix.numel() for matrix in matrices) / statistics.median(seconds)
+    return flops / rate
+
+
 def compare(
     name: str, data: Path, folder: Path, ours: Any, theirs: Any, times: list[dict[str, float]]
 ) -> dict[str, Any]:
@@ -173,6 +201,7 @@ def compare(
         if names[measure] in reported
     }
     rows = sum(turn["rows"] for turn in times)
+    share = limit(ours, [pair for row in asked for pair in row]) / sum(turn["ours_busy"] for turn in times)
     return {
         "task": name, "rows": own.n, "scores": scores, "unlike_prompts": unlike,
         "largest_difference_of_a_score": max(abs(a - b) for a, b in scores.values()),
@@ -180,6 +209,7 @@ def compare(
         "unlike_greedy": int(sum(turn["greedy"] for turn in times)),
         "rows_per_second": {side: rows / sum(turn[side] for turn in times) for side in ("ours", "hf")},
         "rows_per_second_of_evaluate": own.n / whole,
+        "share_of_the_limit": share,
         "ratio": spread([turn["hf"] / turn["ours"] for turn in times]),
         "ratio_of_processor_time": statistics.median(turn["hf_busy"] / turn["ours_busy"] for turn in times),
     }  # fmt: skip
@@ -215,12 +245,13 @@ def main() -> None:
 def words(one: dict[str, Any]) -> str:
     scores = ", ".join(f"{name} {a:.4f} and {b:.4f}" for name, (a, b) in one["scores"].items())
     rates, ratio, gap = one["rows_per_second"], one["ratio"], one["largest_difference_of_an_answer"]
+    share = one["share_of_the_limit"]
     return (
         f"{one['task']}, {one['rows']} rows: {scores}; an answer differs by at most {gap:.1e}, "
         f"{one['unlike_prompts']} prompts differ\n  {rates['ours']:.2f} rows a second and {rates['hf']:.2f}: "
         f"{ratio['median']:.1f} times ({ratio['low']:.1f} to {ratio['high']:.1f}), "
         f"{one['ratio_of_processor_time']:.1f} in processor time; "
-        f"the whole of evaluate {one['rows_per_second_of_evaluate']:.2f}"
+        f"{share:.0%} of the limit; the whole of evaluate {one['rows_per_second_of_evaluate']:.2f}"
     )
 
 
