@@ -111,6 +111,17 @@ def test_demonstrations_change_prompts_and_settings(lm: LanguageModel, rows: Pat
         evaluate(lm, "arc-easy", [rows], shots=Shown([pool], k=2))
 
 
+def test_demonstrations_that_do_not_fit_are_dropped(lm: LanguageModel, rows: Path, tmp_path: Path) -> None:
+    lines = rows.read_text("utf-8").splitlines(keepends=True)
+    pool, asked = tmp_path / "pool.jsonl", tmp_path / "asked.jsonl"
+    pool.write_text("".join(lines[:10]), "utf-8")
+    asked.write_text("".join(lines[10:13]), "utf-8")
+    found = evaluate(lm, "arc-easy", [asked], shots=Shown([pool], k=10))
+    assert any("demonstrations were dropped, in 3 rows" in note for note in found.notes)
+    assert not any("lost the beginning" in note for note in found.notes)
+    assert found.samples[0].details["question"].count("Question:") > 1
+
+
 def test_a_long_prompt_is_cut_and_said(lm: LanguageModel, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"text": " ".join(TEXTS)}) + "\n", "utf-8")

@@ -67,13 +67,17 @@ class Choice(Task):
             rows.notes += notes
             rows.settings |= how
         rows.items = (
-            Item(example.where, tuple(self._pairs(template, example, before)), (example, template, raw))
-            for example, before, raw in zip(examples, shown, data.examples, strict=True)
+            self._item(template, example, raw, before, shots)
+            for example, raw, before in zip(examples, data.examples, shown, strict=True)
         )
         return rows
 
-    def _pairs(self, template: Template, example: Labelled, shown: Sequence[Labelled]) -> list[tuple[str, str]]:
-        return self.pairs(example) if self.pairs is not None else pairs_of(template, example, shown)
+    def _item(
+        self, template: Template, example: Labelled, raw: Labelled, shown: Sequence[Labelled], shots: Shown | None
+    ) -> Item:
+        kept = shown if shots is None else shots.fitting(template, example, shown)
+        pairs = self.pairs(example) if self.pairs is not None else pairs_of(template, example, kept)
+        return Item(example.where, tuple(pairs), (example, template, raw), len(shown) - len(kept))
 
     def sample(self, number: int, item: Item, found: Sequence[Any]) -> Sample:
         example, template, _ = item.row

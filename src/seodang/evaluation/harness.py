@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from seodang.data.labelled import TaskSpec
+from seodang.data.labelled import Labelled, TaskSpec
 from seodang.data.tasks import read_task
 from seodang.data.tasks.published import ALIASES, GENERIC, TASKS, task_name
-from seodang.errors import DataError, UsageError
+from seodang.errors import DataError, FitError, UsageError
 from seodang.evaluation import tasks
 from seodang.evaluation.classified import results_of
 from seodang.evaluation.results import Results, Sample, TaskResult, fingerprint, fingerprint_of, summarize
@@ -20,6 +21,8 @@ from seodang.evaluation.writing import Writing
 from seodang.inference.classify import classified
 from seodang.inference.language_model import LanguageModel
 from seodang.inference.requests import continuations, generations, rolling
+from seodang.prompting.asking import fitted
+from seodang.prompting.template import Template
 
 AT_ONCE = {"continuation": 256, "rolling": 16, "generate": 64}
 """Rows that are asked about together: their shared beginnings are computed once. Never changes a score."""
@@ -50,14 +53,16 @@ def evaluate(
     if not prompted and shots is None and (spec := own_task(lm, task)) is not None:
         return by_head(lm, spec, files, limit=limit, level=level, batch_size=batch_size)
     task = tasks.find(task) if isinstance(task, str) else task
-    rows = task.read(files, shots)
+    rows = task.read(files, None if shots is None else replace(shots, fit=partial(_fitting, lm)))
     samples: list[Sample] = []
     keys: list[str] = []
     chances: list[float | None] = []
-    n_cut = 0
+    n_cut = n_short = n_dropped = 0
     for items in _chunks(islice(rows.items, limit), AT_ONCE[task.request]):
         found = ask(lm, task, items, batch_size=batch_size)
         n_cut += sum(any(getattr(one, "n_cut", 0) for one in row) for row in found)
+        n_short += sum(item.n_dropped > 0 for item in items)
+        n_dropped += sum(item.n_dropped for item in items)
         for item, row in zip(items, found, strict=True):
             samples.append(task.sample(len(samples), item, row))
             keys.append(fingerprint_of(task.key(item)))
@@ -66,6 +71,8 @@ def evaluate(
     if isinstance(task, Writing) and (length := longest_answer(lm, task)) < task.max_new_tokens:
         rows.notes.append(f"answers had {length} tokens at most: the context holds {lm.context_length}")
         rows.settings["max_new_tokens"] = length
+    if n_dropped:
+        rows.notes.append(f"the context is full: {n_dropped:,} demonstrations were dropped, in {n_short:,} rows")
     if not samples:
         raise DataError("no rows to evaluate", "the files hold none", "check --data")
     return _result(task, rows, samples, keys, chances, n_cut, level)
@@ -85,6 +92,16 @@ def ask(lm: LanguageModel, task: Task, items: Sequence[Item], *, batch_size: int
         found = generations(lm, flat, task.until, length, batch_size=batch_size, temperature=0.0)
     answers = iter(found)
     return [list(islice(answers, len(item.asked))) for item in items]
+
+
+def _fitting(
+    lm: LanguageModel, template: Template, example: Labelled, shown: Sequence[Labelled], reserve: int
+) -> list[Labelled]:
+    """The demonstrations that fit; none before a question that is too long by itself and will be cut."""
+    try:
+        return fitted(lm, template, [example], [shown], reserve=min(reserve, lm.context_length // 2))[0][0]
+    except FitError:
+        return []
 
 
 def own_task(lm: LanguageModel, task: Task | str) -> TaskSpec | None:

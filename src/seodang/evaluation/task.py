@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 from seodang.data.labelled import Labelled
 from seodang.evaluation.results import Outcome, Sample, fingerprint, fingerprint_of, outcome
 from seodang.prompting.demonstrations import Overlap, Shots, demonstrate
+from seodang.prompting.template import Template
 
 Request = Literal["continuation", "rolling", "generate"]
 Files = Iterable[Path | str]
@@ -32,6 +33,8 @@ class Item:
     asked: tuple[Asked, ...]
     row: Any
     """As `key` wants it."""
+    n_dropped: int = 0
+    """Demonstrations that did not fit the context."""
 
 
 @dataclass
@@ -54,6 +57,14 @@ class Shown:
     balanced: bool = False
     seed: int = 0
     overlap: Overlap = "refuse"
+    fit: Callable[[Template, Labelled, Sequence[Labelled], int], list[Labelled]] | None = None
+    """Which of them fit before a question, with so many tokens reserved; set by the evaluation, for its model."""
+
+    def fitting(
+        self, template: Template, example: Labelled, shown: Sequence[Labelled], reserve: int = 0
+    ) -> Sequence[Labelled]:
+        """The demonstrations that fit before a question."""
+        return shown if self.fit is None else self.fit(template, example, shown, reserve)
 
     def choose(
         self, pool: Sequence[Labelled], examples: Sequence[Labelled]

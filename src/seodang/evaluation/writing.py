@@ -41,17 +41,19 @@ class Writing(Task):
 
     def read(self, files: Files, shots: Shown | None = None) -> Rows:
         if shots is None:
-            return Rows(Item(*self._item(example, ())) for example in self._examples(files))
+            return Rows(self._item(example, (), None) for example in self._examples(files))
         examples = list(self._examples(files))
         shown, notes, how = shots.choose(list(self._examples(shots.files)), examples)
-        return Rows((Item(*self._item(*row)) for row in zip(examples, shown, strict=True)), notes, how)
+        return Rows((self._item(*row, shots) for row in zip(examples, shown, strict=True)), notes, how)
 
     def _examples(self, files: Files) -> Iterator[Labelled]:
         for prompt, answer, where in pair_texts(read_rows(files)):
             yield Labelled((prompt,), 0, (answer,), where)
 
-    def _item(self, example: Labelled, shown: Sequence[Labelled]) -> tuple[str, tuple[str], Labelled]:
-        return example.where, (context_of(self.template, example, shown),), example
+    def _item(self, example: Labelled, shown: Sequence[Labelled], shots: Shown | None) -> Item:
+        kept = shown if shots is None else shots.fitting(self.template, example, shown, self.max_new_tokens)
+        prompt = context_of(self.template, example, kept)
+        return Item(example.where, (prompt,), example, len(shown) - len(kept))
 
     def sample(self, number: int, item: Item, found: Sequence[Any]) -> Sample:
         (one,), (answer,) = found, item.row.answers
