@@ -279,4 +279,5 @@ def test_sizes_of_the_released_generators() -> None:
 
 @pytest.mark.parametrize("name", ["roberta-mini", "albert-mini", "electra-mini"])
 def test_laptop_sizes_are_small(name: str) -> None:
-    assert 1e6 < n_parameters(published(name)) < 3e6
+    least = 0.5e6 if name == "albert-mini" else 1e6  # its four layers are one
+    assert least < n_parameters(published(name)) < 3e6
