@@ -177,6 +177,17 @@ def test_votes_for_labels_are_probabilities():
     assert answer.probabilities == pytest.approx([1 / 3, 2 / 3])
 
 
+def test_what_must_keep_to_a_form_is_whole_or_an_error(lm):
+    row, shown = [example_of("the cat")], [[example_of("the dog", "sat")]]
+    (answer,) = generate_answers(lm, Template("{text}"), row, shown, choices=["low", "lowest"], max_new_tokens=8)
+    assert answer.text in ("low", "lowest")
+    settings = {"cot": True, "extract": "line", "choices": [" low", " wide"]}
+    (thought,) = generate_answers(lm, Template("{text}"), row, [[]], **settings)
+    assert thought.text in ("low", "wide") and not thought.generated[0].startswith(("low", "wide"))
+    with pytest.raises(FitError, match="1 of 1 texts are not whole"):
+        generate_answers(lm, Template("{text}"), row, shown, regex="[a-z ]{60}", max_new_tokens=4)
+
+
 def test_samples_are_a_function_of_the_seed(lm):
     def texts(**options):
         (answer,) = generate_answers(

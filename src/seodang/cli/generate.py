@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class GenerateConfig(PromptOptions):
-    """Continue a prompt. The continuation goes to stdout as it comes; several prompts are continued together."""
+    """Continue a prompt. The continuation goes to stdout as it comes; several prompts are continued together.
+
+    --shots, --task, --template, --cot, --samples and --tasks put words around a prompt: docs/prompting.md.
+    """
 
     prompt: Texts = ()
     """Text to continue; may be given several times."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from seodang.errors import UsageError
+from seodang.errors import FitError, UsageError
 from seodang.inference.language_model import LanguageModel
 from seodang.inference.requests import Continuation, continuations
 from seodang.prompting import answers as rules
@@ -32,6 +32,9 @@ Shown = Sequence[Sequence["Labelled"]]
 
 CONCLUSION_TOKENS = 32
 """New tokens of the sentence in which a zero-shot chain of thought ends."""
+
+FORMS = frozenset(("schema", "regex", "choices"))
+"""Options that a text must keep to; of a zero-shot chain of thought, its conclusion alone."""
 
 TEMPERATURE = 0.7
 """Of several samples, where none is given (Wang et al. 2022, sec. 3.1, for GPT-3)."""
@@ -199,13 +202,18 @@ def generate_answers(
     repeated = [prompt for prompt in prompts for _ in range(samples)]
 
     def generate(texts: list[str], stop: tuple[str, ...], **changed: Any) -> list[str]:
-        told = {**options, "stop": options.get("stop") or stop, **changed}
-        return [made.text.strip() for made in lm.generate(texts, batch_size=batch_size, **told)]
+        told = {**options, **changed}
+        kept = any(told.get(rule) for rule in FORMS)  # such a text ends by itself
+        told["stop"] = options.get("stop") or (() if kept else stop)
+        made = lm.generate(texts, batch_size=batch_size, **told)
+        if kept:
+            _refuse_unfinished([one.finish_reason for one in made])
+        return [one.text.strip() for one in made]
 
     if cot and not any(demonstrations):
         written, ends = think(
             repeated,
-            lambda texts: generate(texts, _new_question(template)),
+            lambda texts: generate(texts, _new_question(template), **dict.fromkeys(FORMS.intersection(options))),
             lambda texts: generate(texts, ("\n",), max_new_tokens=CONCLUSION_TOKENS),
         )
         written = [f"{thought}\n{end}" for thought, end in zip(written, ends, strict=True)]
@@ -221,6 +229,16 @@ def generate_answers(
             range(0, len(found), samples), choices, demonstrations, prompts, examples, strict=True
         )
     ]  # fmt: skip
+
+
+def _refuse_unfinished(reasons: Sequence[str]) -> None:
+    n_cut = sum(reason == "length" for reason in reasons)
+    if n_cut:
+        raise FitError(
+            f"{n_cut:,} of {len(reasons):,} texts are not whole",
+            "the length limit came before the end that the schema, regex or choices ask for",
+            "allow more tokens (max_new_tokens, --max-new-tokens)",
+        )
 
 
 def _choices(template: Template, example: Labelled) -> tuple[str, ...]:
