@@ -1,4 +1,4 @@
-"""Hidden states of a padded batch without computing its padding: the texts are packed into few full rows.
+"""Hidden states of a padded batch; on a CPU without computing its padding: the texts are packed into few full rows.
 
 Shapes: N texts, T positions, D model width, R packed rows of W positions.
 """
@@ -26,7 +26,8 @@ def states_of_texts(model: Model, ids: Tensor, mask: Tensor | None, segments: Te
     extra = {} if segments is None or model.kind == "causal" else {"segments": segments}
     if mask is None or bool(mask.all()):
         return model(ids, **extra)
-    if not model.recurrent and float(mask.float().mean()) < WORTH:
+    # a GPU has time to spare for padding, and kernels that are compiled anew for every width
+    if ids.device.type == "cpu" and not model.recurrent and float(mask.float().mean()) < WORTH:
         return _packed(model, ids, mask, extra)
     if model.kind == "causal" and bool(mask[:, 0].all()) and bool((mask.long().diff(dim=1) <= 0).all()):
         return model(ids)  # what is padded on the right is seen by nothing in front of it

@@ -77,6 +77,8 @@ def finetune(config: FinetuneConfig) -> RunResult:
 def _check(config: FinetuneConfig) -> None:
     """Refuse options that cannot be meant."""
     check_options(config)
+    if config.compile == "on":
+        say("note: --compile on has no effect: every step has texts of other lengths, for which it would compile anew")
     if config.batch_tokens is not None:
         raise UsageError(
             f"--batch-tokens {config.batch_tokens}", "a step of fine-tuning counts examples", "use --batch-rows"

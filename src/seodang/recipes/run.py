@@ -286,7 +286,7 @@ def _train(
         write_model(folder, model, tokenizer, generation=loaded.generation, metadata=lineage, task=loaded.task)
 
     profiled = config.profile and machine.ranks.speaks
-    compiling = config.compile == "on" or (
+    compiling = (config.compile == "on" and prepared.verb != "finetune") or (
         config.compile == "auto"
         and model.kind == "causal" and not model.recurrent  # others have rows of all lengths, or fast kernels already
         and prepared.verb == "pretrain"  # so has instruction tuning, and each length would be compiled anew
