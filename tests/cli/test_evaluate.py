@@ -54,6 +54,24 @@ def test_demonstrations(
     assert "k = 4 demonstrations out of 2" in capsys.readouterr().err
 
 
+def test_other_words_and_columns(
+    model: str, rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tmp_path / "words.toml"
+    words.write_text('question = "{text} is"\nanswers = ["bad", "good"]\n', "utf-8")
+    own = tmp_path / "own.csv"
+    own.write_text("review,stars\nthe cat sat,good\nthe dog sat,bad\n", "utf-8")
+    command = ["evaluate", "--model", model, "--json", "--template", str(words)]
+    assert main([*command, "--task", "sst2", "--data", rows]) == 0
+    usual = json.loads(capsys.readouterr().out)
+    assert usual["settings"]["template"]["question"] == "{text} is"
+    columns = ["--columns", "text=review,label=stars"]
+    assert main([*command, "--task", "classify", "--data", str(own), *columns]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 2
+    assert main([*command, "--task", "text", "--data", rows]) == 2
+    assert "other words for text" in capsys.readouterr().err
+
+
 def test_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--task", "list"]) == 0
     listed = capsys.readouterr().out

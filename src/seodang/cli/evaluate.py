@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from seodang.errors import UsageError
 
 if TYPE_CHECKING:
     from seodang.evaluation.results import TaskResult
+    from seodang.evaluation.task import Task
 
 
 @dataclass(kw_only=True)
@@ -36,6 +37,14 @@ class EvaluateConfig(ModelOptions):
     """The first k of --shots, or k at random for each row."""
     seed: int = 0
     """Of random demonstrations."""
+    balanced: bool = False
+    """The labels of the demonstrations in turn."""
+    overlap: Literal["refuse", "skip"] = "refuse"
+    """What happens to a demonstration that is the row itself: an error, or the next one in its place."""
+    template: Path | None = None
+    """TOML file with other words: question, answers, description (docs/prompting.md)."""
+    columns: tuple[str, ...] = ()
+    """Columns of your own rows that are not found by their names: text=review, answers=a+b+c."""
     prompted: bool = False
     """Ask a fine-tuned model in words, where its class head would answer."""
     out: Path | None = None
@@ -57,15 +66,18 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
     from seodang.evaluation.task import Shown
 
-    shots = Shown(config.shots, config.k, config.select, seed=config.seed) if config.shots and config.k else None
+    shots = None
+    if config.shots and config.k:
+        shots = Shown(config.shots, config.k, config.select, config.balanced, config.seed, config.overlap)
+    task = _task(config)
     lm = config.load()
     from seodang.evaluation.harness import evaluate, results
     from seodang.evaluation.results import save_results
 
     start = time.perf_counter()
     found = evaluate(
-        lm, config.task, config.data, limit=config.limit, shots=shots, prompted=config.prompted,
-        batch_size=config.batch_size, progress=_tell,
+        lm, task, config.data, limit=config.limit, shots=shots,
+        prompted=config.prompted or config.template is not None, batch_size=config.batch_size, progress=_tell,
     )  # fmt: skip
     whole = results(config.model, lm, [found], time.perf_counter() - start)
     for note in found.notes:
@@ -76,6 +88,23 @@ def main(argv: list[str]) -> int:
         say(f"written: {path}")
     print_result(as_dict(found, whole.machine), config.json, table(found))
     return 0
+
+
+def _task(config: EvaluateConfig) -> Task | str:
+    """The task by its name, or in other words and from other columns. Raises UsageError where it has none."""
+    if config.template is None and not config.columns:
+        return config.task
+    from seodang.data.tasks import Columns
+    from seodang.evaluation import tasks
+    from seodang.evaluation.choosing import Choice
+    from seodang.prompting.template import Template
+
+    task = tasks.find(config.task)
+    if not isinstance(task, Choice) or task.pairs is not None:
+        raise UsageError(f"other words for {task.name}", "it scores texts as they are", "leave --template away")
+    template = task.template if config.template is None else Template.read(config.template)
+    columns = Columns.parse(config.columns) if config.columns else task.columns
+    return replace(task, template=template, columns=columns)
 
 
 def as_dict(found: TaskResult, machine: dict[str, Any]) -> dict[str, Any]:
