@@ -244,7 +244,7 @@ def test_a_label_is_part_of_the_fingerprint() -> None:
 
 
 def test_a_batch_smaller_than_the_processes() -> None:
-    with pytest.raises(UsageError, match=r"2 rows is too small for 3 processes\n.*\n.*--batch-size 3"):
+    with pytest.raises(UsageError, match=r"2 rows is too small for 3 processes\n.*\n.*--batch-rows 3"):
         LabelledLoader(ragged(), rows_per_step=2, rank=0, world_size=3)
 
 

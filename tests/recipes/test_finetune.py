@@ -159,6 +159,44 @@ def test_from_scratch_and_balanced_weights(tuned: Path, files: Path, tmp_path: P
     assert result.summary.first_evaluation["accuracy"] < 0.95  # what it had learned is gone
 
 
+@pytest.mark.parametrize("changes, fact, value", [
+    ({"aux_weight": 0.25}, "aux_weight", 0.25),
+    ({"batch_rows": 8}, "batch_rows", 8),
+    ({"head_dropout": 0.3}, "head_dropout", 0.3),
+    ({"class_weights": "balanced"}, "class_weights", pytest.approx([1.0, 1.0], abs=0.2)),
+    ({"eval": (), "eval_fraction": 0.5}, "held_out_rows", 192),
+    ({"max_length": 5}, "context_length", 5),
+    ({"lr": 1e-4}, "learning_rate", 1e-4),
+])  # fmt: skip
+def test_options_reach_the_run(
+    changes: dict[str, Any], fact: str, value: Any, bases: dict[str, Path], files: Path, tmp_path: Path
+) -> None:
+    usual = finetune(config(bases["decoder"], files, tmp_path / "out", dry_run=True)).facts
+    facts = finetune(config(bases["decoder"], files, tmp_path / "out", dry_run=True, **changes)).facts
+    assert facts[fact] == value != usual[fact]
+
+
+def test_rows_that_are_too_long_are_cut_dropped_or_stop_the_run(
+    bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = rows("classify", 20, 0)
+    examples[3]["text"] = "look, " * 40 + "a cat"
+    files = {"data": (write(tmp_path / "train.jsonl", examples),), "eval": (), "eval_fraction": 0, "dry_run": True}
+
+    def run(**changes: Any) -> str:
+        finetune(config(bases["decoder"], tmp_path, tmp_path / "out", **{**files, "quiet": False, **changes}))
+        return capsys.readouterr().err
+
+    assert "1 of 20 rows cut to 32 tokens" in run() and "train.jsonl:4" in run()
+    assert "1 of 20 rows left out as longer than 32 tokens" in run(too_long="drop")
+    for changes, says in (({"too_long": "error"}, "train.jsonl:4 is too long"),
+                          ({"too_long": "drop", "max_lost": 0.01}, "would be lost"),
+                          ({"too_long": "drop", "max_lost": 1.0, "max_length": 3}, "20 of 20 rows")):  # fmt: skip
+        with pytest.raises(SeodangError, match=says) as caught:
+            run(**changes)
+        assert caught.value.exit_code == 3
+
+
 def test_no_step_is_skipped_for_a_hard_example(tuned: Path, tmp_path: Path) -> None:
     """A wrong label among a hundred right ones: a run of single examples meets it and goes on."""
     examples = rows("classify", 100, 6)

@@ -161,7 +161,7 @@ def encode_examples(
                 )
             parts = encoder.cut(parts)
         rows.append(encoder.row(parts, example))
-    if too_long == "drop" and len(long) > max_lost * len(examples):
+    if too_long == "drop" and (len(long) > max_lost * len(examples) or not rows):
         raise DataError(
             f"{len(long):,} of {len(examples):,} rows would be lost: {', '.join(long[:3])}",
             f"they have more than {max_length:,} tokens; at most {max_lost:.0%} may be lost",
@@ -287,7 +287,7 @@ class LabelledLoader(StepLoader):
             raise UsageError(
                 f"a batch of {rows_per_step} rows is too small for {world_size} processes",
                 "every process needs a row",
-                f"--batch-size {world_size} or more",
+                f"--batch-rows {world_size} or more",
             )
         super().__init__(
             tokens_per_step=rows_per_step * rows.length,

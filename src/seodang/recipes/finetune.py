@@ -157,6 +157,7 @@ def _prepare(
     )
     plan = make_plan(config, defaults.hyper, loader.steps_per_epoch, {"epochs": defaults.epochs})
     glance = data.held_out[:: max(1, len(data.held_out) // GLANCE)][:GLANCE]
+    asked = encode(glance, too_long="cut") if glance else None
     weights = _class_weights(config, data)
     return Prepared(
         verb="finetune",
@@ -168,7 +169,7 @@ def _prepare(
         plan=replace(plan, skip_spikes=False),  # no step is to miss its hardest example
         hyper=defaults.hyper,
         micro_rows=micro_rows,
-        evaluation=[batch for _, batch in labelled_batches(encode(glance), micro_rows)] if glance else [],
+        evaluation=[batch for _, batch in labelled_batches(asked, micro_rows)] if asked else [],
         prompts=_prompts(config, loaded),
         data=[str(path) for path in config.data],
         data_fingerprint=loader.fingerprint,
