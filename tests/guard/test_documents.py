@@ -123,6 +123,8 @@ def write_inputs(folder: Path) -> None:
     rows = [{"instruction": f"How much is {n} + 1?", "output": f"{n + 1}"} for n in range(60)]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (folder / "questions.jsonl").write_text(text, encoding="utf-8")
+    reviews = [f"A {'fine' if n % 2 else 'dull'} film number {n}.,{'good' if n % 2 else 'bad'}\n" for n in range(40)]
+    (folder / "reviews.csv").write_text("text,label\n" + "".join(reviews), encoding="utf-8")
 
 
 def test_the_readme_quick_start_runs(
@@ -139,7 +141,7 @@ def test_the_readme_quick_start_runs(
         captured = capsys.readouterr()
         assert code == 0, f"seodang {shlex.join(argv)} ended with {code}\n{captured.err[-3000:]}"
         ran += 1
-    assert ran >= 8
+    assert ran >= 10
     for source in blocks(READMES[0], "python"):
         exec(compile(ast.parse(source), "README.md", "exec"), {})  # noqa: S102 — our own README
     assert capsys.readouterr().out.strip()
