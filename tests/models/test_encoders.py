@@ -230,13 +230,13 @@ def test_what_a_token_is_multiplied_with_by_hand() -> None:
 
 def test_one_block_is_counted_as_often_as_it_is_used() -> None:
     config = replace(published("albert-mini"), vocab_size=100, n_layers=5)
-    block = 4 * 256 * 256 + 2 * 256 * 1024
-    assert n_matmul_parameters(config) == 64 * 256 + 5 * block + 256 * 64 + 100 * 64
+    block = 4 * 128 * 128 + 2 * 128 * 512
+    assert n_matmul_parameters(config) == 64 * 128 + 5 * block + 128 * 64 + 100 * 64
     assert n_parameters(config) - n_parameters(replace(config, n_layers=1)) == 0
     assert build_model(config, "meta").keys_seen(10) == 5 * 10
     # of a hundred tokens, fifteen are multiplied with the transform and the output matrix
-    n = 64 * 256 + 5 * block + 0.15 * (256 * 64 + 100 * 64)
-    assert training_flops_per_token(config, 10) == 6 * round(n) + 12 * 256 * 5 * 10
+    n = 64 * 128 + 5 * block + 0.15 * (128 * 64 + 100 * 64)
+    assert training_flops_per_token(config, 10) == 6 * round(n) + 12 * 128 * 5 * 10
 
 
 def test_generator_and_discriminator_are_counted_together() -> None:
