@@ -77,8 +77,10 @@ def main() -> None:
     options = parser.parse_args()
     first, second = read(options.first), read(options.second)
     for names, said in (
-        ([f"{name}-mini" for name in RECURRENT + DECODERS], causal), ([f"{name}-mini" for name in SEQ2SEQ], seq2seq), (MASKED, masked)
-    ):  # fmt: skip
+        ([f"{name}-mini" for name in RECURRENT + DECODERS], causal),
+        ([f"{name}-mini" for name in SEQ2SEQ], seq2seq),
+        (MASKED, masked),
+    ):
         print("\n".join([*table(names, first, second, said), ""]))
 
 
