@@ -13,6 +13,7 @@ import torch
 
 from seodang.data.labelled import TaskSpec
 from seodang.data.task_settings import TaskSettings
+from seodang.data.tasks import Columns
 from seodang.errors import DataError, UsageError
 from seodang.evaluation import harness, tasks
 from seodang.evaluation.choosing import Choice
@@ -187,6 +188,22 @@ def test_a_class_head_answers_its_own_task(tmp_path: Path) -> None:
     prompted = evaluate(model, "sst2", [path], prompted=True)
     assert prompted.settings["request"] == "continuation" and prompted.rows == found.rows
     assert evaluate(model, "cola", [cola(tmp_path)]).settings["request"] == "continuation"
+
+
+def test_a_class_head_reads_the_columns_that_are_named(tmp_path: Path) -> None:
+    settings = TaskSettings(TaskSpec("classify", "classify", ("bad", "good")))
+    model, _ = with_classes(taught().model, 2, generator=torch.Generator().manual_seed(1))
+    model = LanguageModel(model, taught().tokenizer, fine_tuned=settings.to_dict())
+    path = tmp_path / "own.tsv"
+    path.write_text("text\tlabel\tsaid\tstars\nnone\tgood\tthe cat sat\tbad\nnone\tbad\tthe dog\tgood\n", "utf-8")
+    task = tasks.find("classify")
+    assert isinstance(task, Choice)
+    found = evaluate(model, replace(task, columns=Columns(text="said", label="stars")), [path])
+    assert found.settings["way"] == "fine-tuned"
+    assert [sample.outcomes["accuracy"].reference for sample in found.samples] == [0, 1]
+    said = [one.probabilities for one in model.classify(["the cat sat", "the dog"])]
+    for sample, probabilities in zip(found.samples, said, strict=True):
+        assert sample.details["probabilities"] == pytest.approx(probabilities, abs=1e-5)
 
 
 def cola(folder: Path) -> Path:

@@ -155,6 +155,9 @@ def test_candidates_of_the_childrens_book_test(tmp_path: Path) -> None:
     story = "It was late.\nThey saw "
     assert second.asked == ((story, "Ann, who slept."), (story, "Eve, who slept."))
     assert second.row[0].label == 1
+    path.write_text("1 It was late .\n21 This is XXXXX 's hat .\tEve\t\tAnn|Eve\n", encoding="utf-8")
+    (genitive,) = items("cbt-ne", path)
+    assert genitive.asked[0] == ("It was late.\nThis is ", "Ann's hat.")
     for bad, what in (("x y\n", "no line of CBT"), ("21 a XXXXX b\tdog\t\tcat|hat\n", "no question of CBT")):
         path.write_text(bad, encoding="utf-8")
         with pytest.raises(DataError, match=f"cbtest_CN.txt:1 is {what}"):

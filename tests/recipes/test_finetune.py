@@ -15,6 +15,7 @@ from seodang.checkpoints.training import checkpoint_folders
 from seodang.checkpoints.verify import verify_folder
 from seodang.cli.main import main
 from seodang.data.labelled import Labelled
+from seodang.data.task_settings import MARKS, PAD
 from seodang.errors import SeodangError, UsageError
 from seodang.evaluation.compare import compare_results
 from seodang.evaluation.results import load_results
@@ -291,3 +292,11 @@ def test_examples_of_another_kind_are_refused(tuned: Path, bases: dict[str, Path
         lm.classify([Labelled(("a",), None, ("x", "y"))])
     with pytest.raises(UsageError, match="fine-tuned for no task"):
         load(bases["decoder"]).classify(["a"])
+
+
+def test_marks_are_never_generated(tuned: Path) -> None:
+    model = load(tuned)
+    marks = {model.tokenizer.id_of(mark) for mark in (*MARKS.values(), PAD)} - {None}
+    assert len(marks) >= 3
+    made = model.generate(["look, a"] * 40, temperature=3.0, max_new_tokens=16, seed=1)
+    assert not marks & {token for one in made for token in one.tokens}

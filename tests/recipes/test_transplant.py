@@ -66,3 +66,8 @@ def test_more_layers_than_there_are(folder):
     for wrong in (3, -1):
         with pytest.raises(UsageError, match="transfer-layers"):
             keep_layers(load_model(str(folder("gpt2"))), wrong, 0)
+
+
+@pytest.mark.parametrize("part", ["pooler.weight", "class_layer.weight", "classifier.weight", "attention.weight"])
+def test_what_reads_the_last_layer_comes_with_all_of_them(part):
+    assert not is_transferred(part, 0, 4) and not is_transferred(part, 3, 4) and is_transferred(part, 4, 4)

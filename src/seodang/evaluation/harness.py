@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from seodang.data.labelled import Labelled, TaskSpec
-from seodang.data.tasks import read_task
+from seodang.data.tasks import Columns, read_task
 from seodang.data.tasks.published import ALIASES, GENERIC, TASKS, task_name
 from seodang.errors import DataError, FitError, UsageError
 from seodang.evaluation import tasks
@@ -51,7 +51,8 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UsageError(f"limit = {limit}", "at least one row must be evaluated", "set --limit 1 or more")
     if not prompted and shots is None and (spec := own_task(lm, task)) is not None:
-        return by_head(lm, spec, files, limit=limit, level=level, batch_size=batch_size)
+        columns = getattr(task, "columns", None)
+        return by_head(lm, spec, files, columns=columns, limit=limit, level=level, batch_size=batch_size)
     task = tasks.find(task) if isinstance(task, str) else task
     rows = task.read(files, None if shots is None else replace(shots, fit=partial(_fitting, lm)))
     samples: list[Sample] = []
@@ -118,12 +119,13 @@ def by_head(
     spec: TaskSpec,
     files: Files,
     *,
+    columns: Columns | None = None,
     limit: int | None = None,
     level: float = 0.95,
     batch_size: int = 16,
 ) -> TaskResult:
     """The scores of a fine-tuned model's class head on its own task, by the task's metrics."""
-    data = read_task(spec.name, list(files), labels=spec.labels, labelled=True)
+    data = read_task(spec.name, list(files), columns=columns, labels=spec.labels, labelled=True)
     examples = data.examples[:limit]
     found = [prediction for _, prediction in classified(lm, examples, batch_size=batch_size)]
     whole = results_of(spec, examples, found, model="", tokenizer="", level=level)

@@ -57,6 +57,8 @@ def with_marks(loaded: Loaded) -> Loaded:
         return loaded
     tokenizer = tokenizer.with_special([*marks, *([pad] if pad else [])], pad=pad)
     generation = {key: value for key, value in loaded.generation.items() if key != "pad_token_id" or pad is None}
+    never = {tokenizer.id_of(mark) for mark in (*MARKS.values(), *([pad] if pad else []))}
+    generation["suppress_tokens"] = sorted({*(generation.get("suppress_tokens") or ()), *never})
     size, old = tokenizer.vocab_size, loaded.weights
     weights = old
     if size > model.config.vocab_size:

@@ -13,13 +13,17 @@ from seodang.errors import UsageError
 from seodang.models.base import Model
 
 
+_BEHIND = ("norm", "attention", "pooler", "class_layer", "classifier", "sentence")
+"""Parts behind the last layer that are no output matrix; attention is textgenrnn's."""
+
+
 def is_transferred(name: str, n: int, n_layers: int) -> bool:
     """Whether a parameter stays as it was trained when `n` of `n_layers` layers are transferred: the embeddings and the
-    output matrix always, layer number i (from 0) if i < n, the norm behind the last layer with all of them."""
+    output matrix always, layer number i (from 0) if i < n, what reads the last layer's states with all of them."""
     part, _, rest = name.partition(".")
     if part == "layers":
         return int(rest.partition(".")[0]) < n
-    return part != "norm" or n == n_layers
+    return part not in _BEHIND or n == n_layers
 
 
 @torch.no_grad()

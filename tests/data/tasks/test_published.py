@@ -11,6 +11,7 @@ import pytest
 
 from seodang.data.labelled import Kind, TaskSpec
 from seodang.data.tasks import read_task
+from seodang.data.tasks.stream import stream_examples
 from seodang.data.tasks.published import TASKS, task_name
 from seodang.errors import DataError, UsageError
 
@@ -115,6 +116,40 @@ def test_piqas_labels_lie_beside(tmp_path: Path) -> None:
     (tmp_path / "valid.jsonl").write_text(jsonl(*({"goal": "g", "sol1": "a", "sol2": "b"} for _ in range(2))), "utf-8")
     (tmp_path / "valid-labels.lst").write_text("1\n0\n", encoding="utf-8")
     assert [example.label for example in read_task("piqa", tmp_path / "valid.jsonl").examples] == [1, 0]
+
+
+def test_winograndes_labels_beside_count_from_1(tmp_path: Path) -> None:
+    rows = ({"sentence": "the _ sat", "option1": "cat", "option2": "dog"} for _ in range(2))
+    (tmp_path / "dev.jsonl").write_text(jsonl(*rows), encoding="utf-8")
+    (tmp_path / "dev-labels.lst").write_text("2\n1\n", encoding="utf-8")
+    assert [example.label for example in read_task("winogrande", tmp_path / "dev.jsonl").examples] == [1, 0]
+
+
+def test_numbers_mean_the_published_classes_whatever_the_order_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\nbad\t0\ngood\t1\n", encoding="utf-8")
+    data = read_task("sst2", tmp_path / "dev.tsv", labels=("positive", "negative"))
+    assert [data.spec.labels[int(e.label or 0)] for e in data.examples] == ["negative", "positive"]
+
+
+SHAPED = {
+    "hellaswag": {"ctx_a": "He runs.", "ctx_b": "then he", "ctx": "He runs. then he", "activity_label": "Sport",
+                  "endings": ["stops [title] there.", "flies."], "label": 0},
+    "kobest-wic": {"word": "배", "context_1": "배가 고프다", "context_2": "배를 먹다", "label": 0},
+    "storycloze": {**{f"InputSentence{i}": f"{i}." for i in range(1, 5)}, "RandomFifthSentenceQuiz1": "a",
+                   "RandomFifthSentenceQuiz2": "b", "AnswerRightEnding": 1},
+    "race": {"article": "x", "questions": ["?", "!"], "options": [["a", "b"], ["c", "d"]], "answers": ["B", "A"]},
+    "arc-easy": {"question": {"stem": "why", "choices": [{"text": "a", "label": "A"}, {"text": "b", "label": "B"}]},
+                 "answerKey": "B"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", SHAPED)
+def test_a_model_is_asked_what_it_learned(task: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(jsonl(SHAPED[task]), encoding="utf-8")
+    learned = read_task(task, tmp_path / "rows.jsonl", labelled=False)
+    asked = list(stream_examples(tmp_path / "rows.jsonl", learned.spec))
+    assert [(e.texts, e.answers) for e in asked] == [(e.texts, e.answers) for e in learned.examples]
+    assert asked
 
 
 def test_rows_nobody_can_learn_from_are_counted(tmp_path: Path) -> None:

@@ -152,6 +152,12 @@ def find_columns(where: str, head: Sequence[str], kind: str, columns: Columns, n
     return Found((text,), label)
 
 
+def chosen(options: str, head: Sequence[str]) -> str:
+    """The first of `a|b|c` that is in the head, as it is written there; "" for none."""
+    by_name = {name.strip().casefold(): name for name in reversed(head)}
+    return next((by_name[key] for option in options.split("|") if (key := option.split("@")[0]) in by_name), "")
+
+
 def _pair(free: Mapping[str, str], text: str | None, text2: str | None) -> tuple[str, str] | None:
     if text and text2:
         return text, text2

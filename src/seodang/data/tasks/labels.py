@@ -77,14 +77,14 @@ def class_numbers(names: Sequence[str], aliases: Mapping[str, str]) -> dict[str,
 
 
 def class_number(example: Raw, names: Sequence[str], known: Mapping[str, int], first: int | None) -> int:
-    """The number of the class that a label names: by what `known` calls it, or by its number counted from `first`, if
-    that is given. Raises DataError (file:row) for a label that is none of them."""
+    """The number of the class that a label names: by what `known` calls it, or by its place among `names` counted from
+    `first`, if that is given. Raises DataError (file:row) for a label that is none of them."""
     text = example.label
     key = text.casefold()
     if key in known:
         return known[key]
     if first is not None and key.isdecimal() and first <= int(key) < first + len(names):
-        return int(key) - first
+        return known[canonical(names[int(key) - first]).casefold()]
     raise DataError(
         f"{example.where} has the unknown label {text!r}",
         f"known labels are {', '.join(names)}",

@@ -12,7 +12,7 @@ from typing import Any, cast
 from seodang.data.formats import without_row
 from seodang.data.labelled import Kind, Labelled, TaskData, TaskSpec
 from seodang.data.sources import expand
-from seodang.data.tasks.columns import Columns, find_columns
+from seodang.data.tasks.columns import Columns, chosen, find_columns
 from seodang.data.tasks.labels import (
     Raw,
     answer_base,
@@ -151,8 +151,8 @@ class _Reader:
             found = find_columns(str(path), head, kind, self.columns, self.labelled is not False)
             return found.texts, found.label, found.answers
         assert self.published is not None
-        texts = tuple(_chosen(name, head) for name in self.published.texts)
-        answers = tuple(_chosen(name, head) for name in self.published.answers)
+        texts = tuple(chosen(name, head) for name in self.published.texts)
+        answers = tuple(chosen(name, head) for name in self.published.answers)
         wanted = (*self.published.texts, *self.published.answers)
         missing = [want for want, name in zip(wanted, texts + answers, strict=True) if want and not name]
         if missing:
@@ -161,8 +161,9 @@ class _Reader:
                 f"its columns are {', '.join(name[:40] for name in head)}",
                 f"name the columns: --columns text={head[-1][:40]}, or read it as your own: --task {self.kind}",
             )
-        label = next((name for option in self.published.label.split("|") if (name := _chosen(option, head))), None)
-        self.bases[str(path)] = int(label is not None and f"{label.casefold()}@1" in self.published.label.split("|"))
+        label = next((name for option in self.published.label.split("|") if (name := chosen(option, head))), None)
+        options = self.published.label.split("|")  # a label beside the file is counted as the first of them
+        self.bases[str(path)] = int(options[0].endswith("@1") if label is None else f"{label.casefold()}@1" in options)
         return texts, label, answers
 
     def _add(
@@ -293,7 +294,8 @@ class _Reader:
             elif spec.kind == "choice":
                 yield answer_number(raw, base or first, marks)
             else:
-                yield class_number(raw, spec.labels, known, first if self.published else None)
+                names = self.published.labels if self.published else spec.labels  # files count as the set was published
+                yield class_number(raw, names, known, first if self.published else None)
 
 
 def _bare_names(table: Table, published: Published) -> list[str] | None:
@@ -305,12 +307,6 @@ def _bare_names(table: Table, published: Published) -> list[str] | None:
         return None
     fits = len(table.head) == 1 if published.bare == (LINE,) else len(table.head) >= len(published.bare)
     return list(published.bare) if fits else None
-
-
-def _chosen(options: str, head: Sequence[str]) -> str:
-    """The first of `a|b|c` that is in the head, as it is written there; "" for none."""
-    by_name = {name.strip().casefold(): name for name in reversed(head)}
-    return next((by_name[key] for option in options.split("|") if (key := option.split("@")[0]) in by_name), "")
 
 
 def _value(values: dict[str, Any], name: str) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 from seodang.data.labelled import Labelled, TaskSpec
 from seodang.data.readers import read_rows
 from seodang.data.sources import decode_text, expand, kind_of, open_binary
-from seodang.data.tasks.columns import Columns, Found, find_columns
+from seodang.data.tasks.columns import Columns, Found, chosen, find_columns
+from seodang.data.tasks.published import TASKS
 from seodang.data.tasks.shapes import answer_list
 from seodang.errors import DataError
 
@@ -19,8 +20,9 @@ def stream_examples(
 ) -> Iterator[Labelled]:
     """Examples of `files`, in order; labels that they have are not read. Nothing but the row at hand is held.
 
-    A `.txt` file has a text on every line; tables need a header line. Raises DataError (file:row) for a column that
-    is missing and for a row without its texts.
+    A `.txt` file has a text on every line; tables need a header line. Rows in a published set's own layout become the
+    texts that `read_task` makes of them. Raises DataError (file:row) for a column that is missing and for a row without
+    its texts.
     """
     columns = columns or Columns()
     kind = "entail" if spec.kind == "classify" and columns.text2 else spec.kind
@@ -30,8 +32,30 @@ def stream_examples(
             continue
         found: Found | None = None
         for row in read_rows(path):
+            if not columns.given and (published := _published(row.values, spec)) is not None:
+                yield from (_example(*one, row.where) for one in published)
+                continue
             found = found or find_columns(str(path), list(row.values), kind, columns, False)
             yield _example(row.values, found, row.where)
+
+
+def _published(values: dict[str, Any], spec: TaskSpec) -> list[tuple[dict[str, Any], Found]] | None:
+    """A record in the layout of the published set that the model learned, with its columns; None for any other."""
+    if (published := TASKS.get(spec.name)) is None:
+        return None
+    try:
+        records = list(published.shape(values))
+    except (KeyError, TypeError, ValueError):
+        return None
+    found = []
+    for record in records:
+        texts, answers = (
+            tuple(chosen(name, list(record)) for name in names) for names in (published.texts, published.answers)
+        )
+        if any(want and not name for want, name in zip(published.texts, texts, strict=True)) or not all(answers):
+            return None
+        found.append((record, Found(texts, None, answers)))
+    return found
 
 
 def _lines(path: Path, spec: TaskSpec) -> Iterator[Labelled]:

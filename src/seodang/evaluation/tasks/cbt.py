@@ -20,6 +20,8 @@ from seodang.evaluation.task import Files
 from seodang.evaluation.texts import lines
 
 BLANK = "XXXXX"
+_SEAM = "\ua66e"
+"""A letter that no text has, so that 's joins the candidate as it joins any word."""
 
 
 def pairs(example: Labelled) -> list[tuple[str, str]]:
@@ -28,8 +30,8 @@ def pairs(example: Labelled) -> list[tuple[str, str]]:
     found = []
     for answer in example.answers:
         # put in before the marks are taken out: what follows may join the word
-        before, _, after = treebank(sentence.replace(BLANK, f"\0{answer}\0", 1)).partition("\0")
-        found.append((f"{story}\n{before}", after.replace("\0", "")))
+        before, _, after = treebank(sentence.replace(BLANK, f"{_SEAM}{answer}{_SEAM}", 1)).partition(_SEAM)
+        found.append((f"{story}\n{before}", after.replace(_SEAM, "")))
     return found
 
 
