@@ -23,6 +23,7 @@ PENN = {
         " mr. <unk> is chairman of <unk> n.v. the dutch publishing group \n"
     ),
     " we ca n't say they 're wrong <unk> said \n": " we can't say they're wrong <unk> said \n",
+    " <unk> 's firm and the u.s. 's , says mr. <unk> \n": " <unk>'s firm and the u.s.'s, says mr. <unk> \n",
     "2 `` Well , '' said the Queen , `` I 'll ask her ! ''\n": '2 "Well," said the Queen, "I\'ll ask her!"\n',
 }
 

@@ -77,7 +77,7 @@ def treebank(line: str) -> str:
     line = line.replace("-LRB-", "(").replace("-RRB-", ")")
     line = re.sub(r"(^| |\()`` ", r'\1"', line)
     line = re.sub(r" ''(?=\s|$)", '"', line)
-    line = re.sub(r"(?<=\w) (n't|'(?:s|re|ve|ll|d|m))(?=\s|$)", r"\1", line)
+    line = re.sub(r"(?<=[\w>.]) (n't|'(?:s|re|ve|ll|d|m))(?=\s|$)", r"\1", line)
     line = re.sub(r"([($#]) ", r"\1", line)
     return re.sub(rf" (?={_ENDS}(?:[\s\"')]|{_ENDS}|$))", "", line)
 
@@ -86,7 +86,7 @@ def from_treebank(text: str) -> str:
     """Inverse of `treebank`."""
     text = re.sub(r"([($#])(?=\S)", r"\1 ", text)
     text = re.sub(r'(^|[ (])"(?=\S)', r"\1`` ", text)
-    text = re.sub(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))(?![\w'])", r" \1", text)
+    text = re.sub(r"(?<=[\w>.])(n't|'(?:s|re|ve|ll|d|m))(?![\w'])", r" \1", text)
     text = re.sub(rf"(?<=\S)({_ENDS})(?=[\s\"')]|{_ENDS}|$)", _apart, text)
     text = re.sub(r'(?<=[^\s`])"', " ''", text)
     return text.replace("(", "-LRB-").replace(")", "-RRB-")

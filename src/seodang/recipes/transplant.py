@@ -12,7 +12,6 @@ from seodang.checkpoints.resolve import Loaded
 from seodang.errors import UsageError
 from seodang.models.base import Model
 
-
 _BEHIND = ("norm", "attention", "pooler", "class_layer", "classifier", "sentence")
 """Parts behind the last layer that are no output matrix; attention is textgenrnn's."""
 

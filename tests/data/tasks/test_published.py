@@ -11,8 +11,8 @@ import pytest
 
 from seodang.data.labelled import Kind, TaskSpec
 from seodang.data.tasks import read_task
-from seodang.data.tasks.stream import stream_examples
 from seodang.data.tasks.published import TASKS, task_name
+from seodang.data.tasks.stream import stream_examples
 from seodang.errors import DataError, UsageError
 
 Row = tuple[tuple[str, ...], int | float | None, tuple[str, ...]]
