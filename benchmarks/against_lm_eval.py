@@ -146,8 +146,8 @@ def limit(lm: Any, pairs: list[tuple[str, str]]) -> float:
     """
     import torch
 
-    from seodang.inference.products import FastProducts
     from seodang.inference.requests import encode_pairs
+    from seodang.models.linear import product
 
     whole = [(context + ids, len(ids)) for context, ids in encode_pairs(lm, pairs)]
     read = {tuple(ids[:end]) for ids, _ in whole for end in range(1, len(ids))}
@@ -155,13 +155,13 @@ def limit(lm: Any, pairs: list[tuple[str, str]]) -> float:
     head = lm.model.output_weight.numel()
     flops = 2 * ((lm.model.n_matmul_parameters() - head) * len(read) + head * len(predicting))
     matrices = [one.weight for one in lm.model.layers[0].modules() if isinstance(one, torch.nn.Linear)]
-    with torch.inference_mode(), FastProducts():
+    with torch.inference_mode():
         inputs = [torch.randn(512, matrix.shape[1]) for matrix in matrices]
         seconds = []
         for _ in range(8):
             start = time.process_time()
             for x, matrix in zip(inputs, matrices, strict=True):
-                torch.nn.functional.linear(x, matrix)
+                product(x, matrix)
             seconds.append(time.process_time() - start)
     rate = 2 * 512 * sum(matrix.numel() for matrix in matrices) / statistics.median(seconds)
     return flops / rate

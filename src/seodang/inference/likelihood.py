@@ -17,7 +17,6 @@ from torch import Tensor
 
 from seodang.inference.beginning import begin
 from seodang.inference.decode import common_prefix
-from seodang.inference.products import FastProducts
 from seodang.inference.sampling import Settings
 from seodang.inference.scoring import pad_right
 from seodang.inference.trees import Tree, plant
@@ -59,8 +58,7 @@ def logprobs(model: Model, rows: Sequence[Row], *, budget: int | None = None) ->
     """
     device = model.output_weight.device
     budget = budget or BUDGET.get(device.type, _BUDGET)
-    with FastProducts():
-        return _in_trees(model, rows, budget) if can_branch(model) else _padded(model, rows, budget)
+    return _in_trees(model, rows, budget) if can_branch(model) else _padded(model, rows, budget)
 
 
 def can_branch(model: Model) -> bool:
@@ -187,15 +185,14 @@ def answers(model: Model, rows: Sequence[Row], settings: Settings, *, budget: in
     budget = budget or BUDGET.get(model.output_weight.device.type, _BUDGET)
     order = sorted(range(len(rows)), key=lambda number: (len(rows[number].source), rows[number].source))
     found: dict[int, Found] = {}
-    with FastProducts():
-        first = 0
-        while first < len(order):
-            last = first + 1
-            while last < len(order) and (last - first + 1) * _width(rows, order[first : last + 1]) <= budget:
-                last += 1
-            numbers = order[first:last]
-            found |= _answered(model, rows, numbers, settings)
-            first = last
+    first = 0
+    while first < len(order):
+        last = first + 1
+        while last < len(order) and (last - first + 1) * _width(rows, order[first : last + 1]) <= budget:
+            last += 1
+        numbers = order[first:last]
+        found |= _answered(model, rows, numbers, settings)
+        first = last
     return [found[number] for number in range(len(rows))]
 
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seodang.errors import UsageError
 from seodang.models.cache import Cache, KVCache
 from seodang.models.config import ModelConfig
 from seodang.models.layers import Dropout
+from seodang.models.linear import product
 
 Kind = Literal["causal", "masked", "seq2seq"]
 UNLIMITED = 2**31 - 1
@@ -86,7 +86,7 @@ class Model(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Raw scores (…, V) from hidden states (…, D)."""
-        scores = F.linear(self.to_output(hidden), self.output_weight, self.output_bias)
+        scores = product(self.to_output(hidden), self.output_weight, self.output_bias)
         cap = self.config.logit_softcap
         return scores if cap is None else cap * torch.tanh(scores / cap)
 

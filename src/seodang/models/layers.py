@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from seodang.models.attention import Mask, attend, random_keep
 from seodang.models.cache import KVCache
 from seodang.models.config import Activation, ModelConfig
+from seodang.models.linear import Linear
 from seodang.models.positions import rotate
 
 Rotation = tuple[Tensor, Tensor]
@@ -50,12 +51,12 @@ class Attention(nn.Module):
         out_bias = config.attention_bias if out_bias is None else out_bias
         d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
         if fused:
-            self.qkv = nn.Linear(config.d_model, d_q + 2 * d_kv, bias=bias)
+            self.qkv = Linear(config.d_model, d_q + 2 * d_kv, bias=bias)
         else:
-            self.q = nn.Linear(config.d_model, d_q, bias=bias)
-            self.k = nn.Linear(config.d_model, d_kv, bias=bias)
-            self.v = nn.Linear(config.d_model, d_kv, bias=bias)
-        self.out = nn.Linear(d_q, config.d_model, bias=out_bias)
+            self.q = Linear(config.d_model, d_q, bias=bias)
+            self.k = Linear(config.d_model, d_kv, bias=bias)
+            self.v = Linear(config.d_model, d_kv, bias=bias)
+        self.out = Linear(d_q, config.d_model, bias=out_bias)
         self.q_norm = None if norm is None else norm(config.d_head, eps=config.norm_eps)
         self.k_norm = None if norm is None else norm(config.d_head, eps=config.norm_eps)
 
@@ -144,8 +145,8 @@ class MLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
-        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.mlp_bias)
+        self.up = Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
+        self.down = Linear(config.d_ff, config.d_model, bias=config.mlp_bias)
         self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,7 +158,7 @@ class GatedMLP(MLP):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.gate = nn.Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
+        self.gate = Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(compute_type(x))

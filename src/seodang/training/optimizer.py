@@ -68,7 +68,7 @@ def build_optimizer(
 
 def hidden_matrices(model: nn.Module) -> dict[Tensor, tuple[int, ...] | None]:
     """The trainable matrices of linear maps inside the layers; for fused q, k and v, how many rows each has."""
-    fused = {}
+    fused: dict[nn.Module, tuple[int, ...]] = {}
     for module in model.modules():
         if isinstance(module, Attention) and module.fused:
             q, kv = module.n_heads, module.n_kv_heads
