@@ -264,3 +264,11 @@ def test_tasks_of_the_users_own(tmp_path: Path) -> None:
         tasks.find("stsb")
 
 
+
+
+def test_lines_without_a_way_back_are_told_of_few_texts_too(tmp_path: Path) -> None:
+    path = tmp_path / "wiki.test.tokens"
+    path.write_text(" = One = \n the \" Mt . Olympus \" of 1932 @,@ \n = Two = \n It ends . \n", encoding="utf-8")
+    rows = tasks.find("wikitext").read([path])
+    next(rows.items)
+    assert rows.notes == ["1 of 2 lines are scored as tokenised: no exact way back from text"]

@@ -300,3 +300,20 @@ def test_marks_are_never_generated(tuned: Path) -> None:
     assert len(marks) >= 3
     made = model.generate(["look, a"] * 40, temperature=3.0, max_new_tokens=16, seed=1)
     assert not marks & {token for one in made for token in one.tokens}
+
+
+def test_a_head_that_is_gone_on_with_has_the_dropout_asked_for(tuned: Path, files: Path, tmp_path: Path) -> None:
+    before = load_model(str(tuned)).model
+    result = finetune(config(tuned, files, tmp_path / "out", epochs=None, steps=1, lr=1e-9, head_dropout=0.3))
+    after = load_model(str(tmp_path / "out")).model
+    assert result.facts["head_dropout"] == after.config.head_dropout == 0.3 != before.config.head_dropout
+    assert after.classifier is not None and before.classifier is not None
+    torch.testing.assert_close(after.classifier.weight, before.classifier.weight, rtol=0, atol=1e-6)
+
+
+def test_frozen_embeddings_say_that_the_marks_are_not_learned(
+    bases: dict[str, Path], tuned: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for base, said in ((bases["decoder"], True), (tuned, False), (bases["encoder"], False)):
+        finetune(config(base, files, tmp_path / base.name, dry_run=True, freeze="embed"))
+        assert ("new tokens stay alike" in capsys.readouterr().err) == said

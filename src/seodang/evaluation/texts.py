@@ -56,9 +56,10 @@ class Perplexity(Task):
                     scored = "".join(one for one, _ in found)
                     n_lines += len(lines)
                     n_kept += sum(not inverted for _, inverted in found)
+                if n_kept:  # said with every text, as the last one may never be asked for
+                    kept = f"{n_kept:,} of {n_lines:,} lines"
+                    rows.notes[:] = [f"{kept} are scored as tokenised: no exact way back from text"]
                 yield Item(f"{path}:{line}", (scored,), (text, self.words(text)))
-        if n_kept:
-            rows.notes.append(f"{n_kept:,} of {n_lines:,} lines are scored as tokenised: no exact way back from text")
 
     def words(self, text: str) -> int:
         """How many words an original text counts."""

@@ -27,6 +27,7 @@ from seodang.recipes.defaults import FineTuning, fine_tuning
 from seodang.recipes.plan import (
     Machine,
     free_bytes,
+    frozen_names,
     make_plan,
     needed_bytes,
     rows_per_forward,
@@ -63,10 +64,12 @@ def finetune(config: FinetuneConfig) -> RunResult:
     if config.transfer_layers is not None and checkpoint is None:
         loaded = keep_layers(loaded, config.transfer_layers, config.seed)
     defaults = _defaults(config, fine_tuning(loaded.model.config))
-    length = sequence_length(config, loaded.model.config)
+    length, known = sequence_length(config, loaded.model.config), loaded.model.config.vocab_size
     loaded = model_for_task(
         loaded, data.spec, max_length=length, head_dropout=defaults.head_dropout, seed=config.seed
     )
+    if loaded.model.config.vocab_size > known and "embed.weight" in frozen_names(config, loaded.model.config):
+        say(f"note: --freeze {config.freeze}: the task's new tokens stay alike, and are told apart by their places alone")
     prepared = _prepare(config, loaded, data, defaults, machine)
     result = run(config, prepared, machine, checkpoint)
     if not result.dry_run and not result.summary.interrupted and machine.ranks.speaks and data.held_out:

@@ -14,7 +14,7 @@ from seodang.data.task_settings import MARKS, PAD, TaskSettings
 from seodang.errors import UsageError
 from seodang.models.base import Model
 from seodang.models.encoder import Encoder
-from seodang.models.families import more_rows, with_classes, with_rows
+from seodang.models.families import more_rows, with_classes, with_parts, with_rows
 from seodang.recipes.plan import say
 
 
@@ -33,6 +33,9 @@ def model_for_task(loaded: Loaded, spec: TaskSpec, *, max_length: int, head_drop
     settings = TaskSettings(spec, max_length, marks)
     if not goes_on:
         loaded = with_head(loaded, spec.n_outputs, head_dropout, seed)
+    elif loaded.model.config.head_dropout != head_dropout:
+        config = replace(loaded.model.config, head_dropout=head_dropout)
+        loaded = replace(loaded, model=with_parts(loaded.model, config, None)[0])
     return replace(loaded, task=settings.to_dict())
 
 
