@@ -69,7 +69,7 @@ def finetune(config: FinetuneConfig) -> RunResult:
         loaded, data.spec, max_length=length, head_dropout=defaults.head_dropout, seed=config.seed
     )
     if loaded.model.config.vocab_size > known and "embed.weight" in frozen_names(config, loaded.model.config):
-        say(f"note: --freeze {config.freeze}: the task's new tokens stay alike, and are told apart by their places alone")
+        say(f"note: --freeze {config.freeze}: the task's new tokens stay alike, and only their places tell them apart")
     prepared = _prepare(config, loaded, data, defaults, machine)
     result = run(config, prepared, machine, checkpoint)
     if not result.dry_run and not result.summary.interrupted and machine.ranks.speaks and data.held_out:
