@@ -112,6 +112,17 @@ def test_demonstrations_change_prompts_and_settings(lm: LanguageModel, rows: Pat
         evaluate(lm, "arc-easy", [rows], shots=Shown([pool], k=2))
 
 
+def test_the_nearest_demonstration_is_the_one_most_like_the_question(lm: LanguageModel, tmp_path: Path) -> None:
+    pool, asked = tmp_path / "pool.csv", tmp_path / "asked.csv"
+    texts = ["the old man read a book by the fire", "seven boats left", "rain fell"]
+    pool.write_text("text,label\n" + "".join(f"{text},{n % 2}\n" for n, text in enumerate(texts)), "utf-8")
+    asked.write_text("text,label\nthe old man read a book by the river,0\nfour ships came,1\n", "utf-8")
+    vectors = lm.embed([*texts, "the old man read a book by the river"], normalize=True)
+    wanted = texts[int((vectors[:3] @ vectors[3]).argmax())]
+    found = evaluate(lm, "classify", [asked], shots=Shown([pool], k=1, select="nearest"))
+    assert wanted in found.samples[0].details["question"] and found.settings["shots"]["select"] == "nearest"
+
+
 def test_demonstrations_that_do_not_fit_are_dropped(lm: LanguageModel, rows: Path, tmp_path: Path) -> None:
     lines = rows.read_text("utf-8").splitlines(keepends=True)
     pool, asked = tmp_path / "pool.jsonl", tmp_path / "asked.jsonl"

@@ -33,8 +33,8 @@ class EvaluateConfig(ModelOptions):
     """File of demonstrations, in the task's own layout; none of them may be a row that is asked."""
     k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 4
     """Demonstrations before every question, where --shots has them."""
-    select: Literal["fixed", "random"] = "fixed"
-    """The first k of --shots, or k at random for each row."""
+    select: Literal["fixed", "random", "nearest"] = "fixed"
+    """The first k of --shots, k at random for each row, or those whose vectors by the model itself are nearest."""
     seed: int = 0
     """Of random demonstrations."""
     balanced: bool = False

@@ -21,7 +21,7 @@ from seodang.evaluation.writing import Writing
 from seodang.inference.classify import classified
 from seodang.inference.language_model import LanguageModel
 from seodang.inference.requests import continuations, generations, rolling
-from seodang.prompting.asking import fitted
+from seodang.prompting.asking import embedder, fitted
 from seodang.prompting.template import Template
 
 AT_ONCE = {"continuation": 256, "rolling": 16, "generate": 64}
@@ -54,7 +54,7 @@ def evaluate(
         columns = getattr(task, "columns", None)
         return by_head(lm, spec, files, columns=columns, limit=limit, level=level, batch_size=batch_size)
     task = tasks.find(task) if isinstance(task, str) else task
-    rows = task.read(files, None if shots is None else replace(shots, fit=partial(_fitting, lm)))
+    rows = task.read(files, None if shots is None else replace(shots, fit=partial(_fitting, lm), embed=embedder(lm)))
     samples: list[Sample] = []
     keys: list[str] = []
     chances: list[float | None] = []

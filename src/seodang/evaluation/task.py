@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from seodang.data.labelled import Labelled
 from seodang.evaluation.results import Outcome, Sample, fingerprint, fingerprint_of, outcome
-from seodang.prompting.demonstrations import Overlap, Shots, demonstrate
+from seodang.prompting.demonstrations import Embed, Overlap, Select, Shots, demonstrate
 from seodang.prompting.template import Template
 
 Request = Literal["continuation", "rolling", "generate"]
@@ -53,12 +53,14 @@ class Shown:
 
     files: Sequence[Path | str]
     k: int = 4
-    select: Literal["fixed", "random"] = "fixed"
+    select: Select = "fixed"
     balanced: bool = False
     seed: int = 0
     overlap: Overlap = "refuse"
     fit: Callable[[Template, Labelled, Sequence[Labelled], int], list[Labelled]] | None = None
     """Which of them fit before a question, with so many tokens reserved; set by the evaluation, for its model."""
+    embed: Embed | None = None
+    """What "nearest" is near by; set by the evaluation, too."""
 
     def fitting(
         self, template: Template, example: Labelled, shown: Sequence[Labelled], reserve: int = 0
@@ -71,7 +73,7 @@ class Shown:
     ) -> tuple[list[list[Labelled]], list[str], dict[str, Any]]:
         """(those of each example, remarks, how they were chosen). Raises DataError for one that is the question."""
         shots = Shots(pool, self.k, self.select, self.balanced, self.seed, self.overlap)
-        shown, notes = demonstrate(examples, shots)
+        shown, notes = demonstrate(examples, shots, embed=self.embed)
         known = fingerprint_of([[*row.texts, row.label, *row.answers] for row in pool])
         how = {"k": self.k, "select": self.select, "balanced": self.balanced, "seed": self.seed, "pool": known}
         return shown, notes, {"shots": {**how, "overlap": self.overlap}}
