@@ -110,6 +110,16 @@ def test_a_column_that_is_missing_is_named(models: Path, tmp_path: Path, capsys:
     assert ask(models, "entail", "--data", str(tmp_path / "lines.txt")) == 3
 
 
+def test_a_table_with_a_column_of_texts_and_no_more(models: Path, tmp_path: Path,
+                                                    capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    for name, options in (("review", []), ("감상", []), ("quote", ["--columns", "text=quote,label=not_there"])):
+        (tmp_path / "one.csv").write_text(f"{name}\n고양이\na cat\n", "utf-8")
+        assert ask(models, "classify", "--data", str(tmp_path / "one.csv"), "--json", *options) == 0
+        assert [row["texts"] for row in rows(capsys)] == [["고양이"], ["a cat"]]
+    assert ask(models, "classify", "--data", str(tmp_path / "one.csv")) == 3  # it may be a text
+    assert "the first line reads: quote" in capsys.readouterr().err
+
+
 def test_memory_does_not_grow_with_the_file(models: Path, tmp_path: Path) -> None:
     """Examples are read a few batches ahead, never all at once."""
     from seodang.inference.classify import BATCHES, classified

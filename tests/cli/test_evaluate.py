@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from seodang.checkpoints.huggingface import save_folder
+from seodang.checkpoints.resolve import load_model
 from seodang.cli.main import main
+from seodang.data.labelled import TaskSpec
 from seodang.evaluation.results import load_results
+from seodang.recipes.task_model import model_for_task
 from tests.inference.conftest import taught
+from tests.recipes.tasks import base_model
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +76,36 @@ def test_other_words_and_columns(
     assert json.loads(capsys.readouterr().out)["n"] == 2
     assert main([*command, "--task", "text", "--data", rows]) == 2
     assert "other words for text" in capsys.readouterr().err
+
+
+def test_a_class_head_reads_the_columns_that_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, spec in (
+        ("classify", TaskSpec("classify", "classify", ("bad", "good"))),
+        ("regress", TaskSpec("regress", "classify", regression=True, metrics=("pearson",))),
+    ):
+        base = base_model(tmp_path / f"base-{name}", "decoder")
+        loaded = model_for_task(load_model(base), spec, max_length=32, head_dropout=0.1, seed=0)
+        save_folder(tmp_path / name, loaded.model, loaded.tokenizer, task=loaded.task)
+        labels = ("good", "bad", "bad") if spec.labels else ("1", "2", "4.5")
+        table = "".join(f"the {word} sat,{label}\n" for word, label in zip(("cat", "dog", "fig"), labels, strict=True))
+        (tmp_path / "own.csv").write_text("말,뜻\n" + table, "utf-8")
+        command = ["--task", name, "--data", str(tmp_path / "own.csv"), "--columns", "text=말,label=뜻", "--json"]
+        assert main(["evaluate", "--model", str(tmp_path / name), *command]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["n"] == 3 and "template" not in found["settings"]
+    folders = [str(tmp_path / "regress"), str(tmp_path / "other")]
+    shutil.copytree(*folders)
+    assert main(["compare", *folders, *command]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_numbers_too_large_for_their_column_keep_apart() -> None:
+    from seodang.cli.evaluate import table
+    from seodang.evaluation.results import Measurement, TaskResult
+
+    huge = Measurement("word_perplexity", 8.18e12, 8.1e12, 8.2e12, 0.95, None, 1)
+    found = TaskResult("text", 1, 1, {"word_perplexity": huge}, {}, "", "")
+    assert table(found)[-1].split() == ["word_perplexity", "8.18e+12", "8.10e+12", "to", "8.20e+12"]
 
 
 def test_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,21 @@ def test_a_task_is_scored_with_its_interval(folder, files, capsys):
     assert result["scores"]["accuracy"]["value"] == right / 2 and result["scores"]["n"] == 2
 
 
+def test_the_first_rows_of_a_file_without_labels(folder, files, capsys):
+    (files / "shots.csv").write_text("말,뜻\nthe cat,low\nthe dog,wide\n")
+    (files / "new.csv").write_text("말\nthe river\nis low\nthe mat\n")
+    argv = ["--model", folder, "--task", "classify", "--shots", files / "shots.csv", "--data", files / "new.csv"]
+    code, out, err = run(capsys, *argv, "-k", "1", "--columns", "text=말,label=뜻", "--limit", "2")
+    assert (code, err) == (0, "") and re.fullmatch(r"(\S+new.csv:[23]\t(low|wide)\t[01]\.\d{3}\n){2}", out)
+    assert run(capsys, *argv, "--limit", "0")[0] == 2
+
+
+def test_one_reasoning_can_be_read(folder, capsys):
+    argv = ["--model", folder, "--prompt", "the cat", "--cot", "--extract", "line", "--max-new-tokens", "6"]
+    code, out, err = run(capsys, *argv)
+    assert code == 0 and "Therefore, the answer is" in err and len(out.splitlines()) == 1
+
+
 def test_every_flag_changes_something(folder, files, capsys):
     base = ["--model", folder, "--task", "sst2", "--data", files / "dev.tsv", "--shots", files / "train.tsv", "--json"]
     words = ["--template", files / "words.toml"]

@@ -218,6 +218,19 @@ def test_a_part_is_held_out_without_eval_files_and_a_dry_run_writes_nothing(
     assert (result.facts["train_rows"], result.facts["held_out_rows"]) == (346, 38)
 
 
+def test_examples_that_are_learned_and_asked_are_counted(
+    bases: dict[str, Path], files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learned = rows("entail", 40, 0)
+    fresh = [{"premise": "no", "hypothesis": f"row {n}", "label": "True"} for n in (1, 2)]
+    data = (write(tmp_path / "train.jsonl", learned),)
+    for asked, says in (([*learned[:3], *fresh], "note: 3 of 5 held-out examples are also learned from"), (fresh, "")):
+        settings = {"data": data, "eval": (write(tmp_path / "dev.jsonl", asked),), "dry_run": True}
+        finetune(config(bases["decoder"], files, tmp_path / "out", "entail", **settings))
+        note = "".join(line for line in capsys.readouterr().err.splitlines() if "also learned" in line)
+        assert says in note and bool(says) == bool(note)
+
+
 def test_hyper_parameters_are_the_papers() -> None:
     from seodang.models.sizes import published
 

@@ -36,6 +36,8 @@ class CompareConfig:
     """Evaluate each model on this task first: a name, or a FILE.py, as `seodang evaluate` takes it."""
     data: Paths = ()
     """File, folder or pattern of the task's rows; may be given several times."""
+    columns: tuple[str, ...] = ()
+    """Columns of your own rows that are not found by their names: text=review, answers=a+b+c."""
     limit: int | None = None
     """Only the task's first rows."""
     shots: Paths = ()
@@ -108,17 +110,19 @@ def _evaluated(config: CompareConfig) -> list[Results]:
     """Each model's results on the task; one model is in memory at a time."""
     if not config.data:
         raise UsageError("no rows to compare on", "the task's files are yours to name", "add --data FILE")
+    from seodang.data.tasks import Columns
     from seodang.evaluation.harness import evaluate, results
     from seodang.evaluation.results import save_results
     from seodang.evaluation.task import Shown
 
     shots = Shown(config.shots, config.k, config.select, seed=config.seed) if config.shots and config.k else None
+    columns = Columns.parse(config.columns) if config.columns else None
     found = []
     for name, short in short_names(config.what).items():
         model, start = _open(config, name), time.perf_counter()
         one = evaluate(
-            model, config.task or "", config.data, limit=config.limit, shots=shots, prompted=config.prompted,
-            batch_size=config.batch_size,
+            model, config.task or "", config.data, columns=columns, limit=config.limit, shots=shots,
+            prompted=config.prompted, batch_size=config.batch_size,
         )  # fmt: skip
         found.append(results(name, model, [one], time.perf_counter() - start))
         _say(f"{short}: {note}" for note in one.notes)

@@ -64,8 +64,10 @@ def main(argv: list[str]) -> int:
         raise UsageError("no rows to evaluate on", "the task's files are yours to name", "add --data FILE")
     if config.batch_size < 1:
         raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
+    from seodang.data.tasks import Columns
     from seodang.evaluation.task import Shown
 
+    columns = Columns.parse(config.columns) if config.columns else None
     shots = None
     if config.shots and config.k:
         shots = Shown(config.shots, config.k, config.select, config.balanced, config.seed, config.overlap)
@@ -76,7 +78,7 @@ def main(argv: list[str]) -> int:
 
     start = time.perf_counter()
     found = evaluate(
-        lm, task, config.data, limit=config.limit, shots=shots,
+        lm, task, config.data, columns=columns, limit=config.limit, shots=shots,
         prompted=config.prompted or config.template is not None, batch_size=config.batch_size, progress=_tell,
     )  # fmt: skip
     whole = results(config.model, lm, [found], time.perf_counter() - start)
@@ -91,10 +93,9 @@ def main(argv: list[str]) -> int:
 
 
 def _task(config: EvaluateConfig) -> Task | str:
-    """The task by its name, or in other words and from other columns. Raises UsageError where it has none."""
-    if config.template is None and not config.columns:
+    """The task by its name, or in other words. Raises UsageError where it has none."""
+    if config.template is None:
         return config.task
-    from seodang.data.tasks import Columns
     from seodang.evaluation import tasks
     from seodang.evaluation.choosing import Choice
     from seodang.prompting.template import Template
@@ -102,9 +103,7 @@ def _task(config: EvaluateConfig) -> Task | str:
     task = tasks.find(config.task)
     if not isinstance(task, Choice) or task.pairs is not None:
         raise UsageError(f"other words for {task.name}", "it scores texts as they are", "leave --template away")
-    template = task.template if config.template is None else Template.read(config.template)
-    columns = Columns.parse(config.columns) if config.columns else task.columns
-    return replace(task, template=template, columns=columns)
+    return replace(task, template=Template.read(config.template))
 
 
 def as_dict(found: TaskResult, machine: dict[str, Any]) -> dict[str, Any]:
@@ -127,11 +126,11 @@ def table(found: TaskResult) -> list[str]:
         f"{'':<24}{'score':>10}{'95 % interval':>20}{'majority':>10}{'chance':>9}",
     ]
     for name, one in found.measurements.items():
-        digits = 4 if abs(one.value) < 100 else 2
-        interval = f"{one.low:.{digits}f} to {one.high:.{digits}f}"
+        form = ".4f" if abs(one.value) < 100 else ".2f" if abs(one.value) < 1e6 else ".2e"
+        interval = f"{one.low:{form}} to {one.high:{form}}"
         majority = "" if one.baseline is None else f"{one.baseline:.4f}"
         guess = f"{chance:.4f}" if chance is not None and one.metric == "accuracy" else ""
-        lines.append(f"{name:<24}{one.value:>10.{digits}f}{interval:>20}{majority:>10}{guess:>9}")
+        lines.append(f"{name:<24}{one.value:>10{form}}{interval:>20}{majority:>10}{guess:>9}")
     return lines
 
 

@@ -178,11 +178,12 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
 
 def _reject_unknown_flags(config_class: type, flags: list[str], prog: str) -> None:
     """Name the nearest flag for a misspelt one; tyro's own message is a page long."""
-    known = {"--help", "-h"}
+    known, shown = {"--help", "-h"}, {"--help"}
     for field in dataclasses.fields(config_class):
         metadata = typing.get_type_hints(config_class, include_extras=True)[field.name]
         flag = field.name.replace("_", "-")
         known |= {f"--{flag}", f"--{field.name}"}
+        shown.add(f"--{flag}")
         if isinstance(field.default, bool):
             known |= {f"--no-{flag}", f"--no-{field.name}"}
         for extra in getattr(metadata, "__metadata__", ()):
@@ -191,10 +192,11 @@ def _reject_unknown_flags(config_class: type, flags: list[str], prog: str) -> No
                 known.add("--" + extra.name)
     for word in flags:
         if word.startswith("--") and len(word) > 2 and word.split("=")[0] not in known:
+            near = suggest(word.split("=")[0], shown)
             raise UsageError(
                 f"{prog}: unknown option {word.split('=')[0]}",
                 "no such option exists",
-                suggest(word.split("=")[0], known) + f"; see {prog} --help",
+                (f"{near}; " if near.startswith("did") else "") + f"see {prog} --help",
             )
 
 

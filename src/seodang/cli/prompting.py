@@ -29,6 +29,8 @@ class PromptOptions(SamplingOptions):
 
     data: Paths = ()
     """Rows to answer: a prompt each (and its completion, to compare with), or with --task the columns of the task."""
+    limit: int | None = None
+    """Only the first rows of --data."""
     shots: Path | None = None
     """Rows to demonstrate with: prompt and completion, or the columns of the task."""
     k: Annotated[int | None, tyro.conf.arg(aliases=("-k",))] = None
@@ -81,6 +83,8 @@ def answer(
     config: PromptOptions, prompts: Sequence[str], options: dict[str, Any], batch_size: int, as_json: bool
 ) -> int:
     """Answer `prompts` and the rows of --data, and print the answers; exit code 0."""
+    if config.limit is not None and config.limit < 1:
+        raise UsageError(f"limit = {config.limit}", "at least one row must be answered", "set --limit 1 or more")
     if config.tasks is not None:
         return _several(config, prompts, options, batch_size, as_json)
     from seodang.inference.language_model import load
@@ -100,6 +104,8 @@ def answer(
     answers, notes = ask(config.load(), examples, how, embed=embed)
     for note in notes:
         say(f"note: {note}")
+    if config.cot and not as_json and len(answers) == 1:
+        say("\n\n".join(answers[0].generated))
     scores = measured(answers, examples, task, config)
     result = {"template": words.to_dict(), "answers": [_as_dict(found) for found in answers], "scores": scores}
     print_result(result, as_json, [_line(found, len(answers) == 1) for found in answers])
@@ -123,6 +129,7 @@ def _read(config: PromptOptions, prompts: Sequence[str]) -> tuple[list[Labelled]
     for path in config.data:
         rows, task = read_examples(path, task, None, columns=columns, answered=False, reasoning=config.cot)
         examples += rows
+    examples = examples[: config.limit]
     _require(examples)
     return pool, examples, spec_of(task)
 
@@ -205,6 +212,7 @@ def _several(
     cases = [Labelled((text,), 0, (nothing,), f"prompt {number}") for number, text in enumerate(prompts, start=1)]
     if config.data:
         cases += read_cases(config.data, parts, answered=False)
+    cases = cases[: config.limit]
     _require(cases)
     shots = config.take(read_cases(config.shots, parts, answered=True) if config.shots else [])
     lm = config.load()

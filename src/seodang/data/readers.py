@@ -8,7 +8,7 @@ can name them: the line for jsonl, csv and tsv, the item (from 1) for json and p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,15 +70,18 @@ def read_documents(paths: Iterable[Path | str] | Path | str) -> Iterator[Documen
             raise DataError(f"{path} is empty", "it holds no text", "check the path, or leave the file out")
 
 
-def read_rows(paths: Iterable[Path | str] | Path | str, on_error: OnError = None) -> Iterator[Row]:
+def read_rows(
+    paths: Iterable[Path | str] | Path | str, on_error: OnError = None, texts: Collection[str] = ()
+) -> Iterator[Row]:
     """Records of `paths` (files, folders, globs), in order; a `.txt` file gives rows with the one key `text`.
 
     Raises DataError (file and row) for what is missing, empty, not UTF-8 or not of its format. With `on_error`, a row
-    that alone is bad (a broken JSON line, a CSV row with a field too many) is passed to it and left out.
+    that alone is bad (a broken JSON line, a CSV row with a field too many) is passed to it and left out. `texts`: what
+    the only column of a CSV file may be called, besides "text".
     """
     for path in expand(paths):
         found = False
-        for row in _rows_of(path, on_error):
+        for row in _rows_of(path, on_error, texts):
             found = True
             yield row
         if not found:
@@ -103,7 +106,7 @@ def text_key(row: Row) -> str:
     )
 
 
-def _rows_of(path: Path, on_error: OnError = None) -> Iterator[Row]:
+def _rows_of(path: Path, on_error: OnError = None, texts: Collection[str] = ()) -> Iterator[Row]:
     kind = kind_of(path)
     if kind == "text":
         parts: list[str] = []
@@ -113,8 +116,8 @@ def _rows_of(path: Path, on_error: OnError = None) -> Iterator[Row]:
                 yield Row({"text": "".join(parts)}, str(path), document.row)
                 parts = []
         return
-    records = {"json": read_json, "csv": read_csv, "parquet": read_parquet}[kind](path, on_error)
-    for number, values in records:
+    records = read_csv(path, on_error, texts) if kind == "csv" else None
+    for number, values in records or {"json": read_json, "parquet": read_parquet}[kind](path, on_error):
         yield Row(values, str(path), number)
 
 

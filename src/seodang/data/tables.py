@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,12 @@ def read_json(path: Path, on_error: OnError = None) -> Iterator[Record]:
             yield from _read_lines(path, read_lines(stream, path), on_error)
 
 
-def read_csv(path: Path, on_error: OnError = None) -> Iterator[Record]:
+def read_csv(path: Path, on_error: OnError = None, texts: Collection[str] = ()) -> Iterator[Record]:
     """(line, values) of a CSV or TSV file with a header line.
 
     The separator is the one of `,` tab `;` that the header has most of. Comma files follow RFC 4180. In tab files,
-    which are mostly written without quoting, a quote is text unless it encloses the whole field.
+    which are mostly written without quoting, a quote is text unless it encloses the whole field. `texts`: what the
+    only column of a table may be called, besides "text"; anything else there is taken for a row.
     Raises DataError with file and line for an unusable header, a row with too many or too few fields, and broken
     quoting.
     """
@@ -66,7 +67,7 @@ def read_csv(path: Path, on_error: OnError = None) -> Iterator[Record]:
             if not quoted:
                 fields = [_unquote(field) for field in fields]
             if not header:
-                header = _checked_header(path, [field.strip() for field in fields])
+                header = _checked_header(path, [field.strip() for field in fields], texts)
             elif len(fields) == len(header):
                 yield line, dict(zip(header, fields, strict=True))
             elif fields:
@@ -195,8 +196,14 @@ def _spread_object(path: Path, number: int) -> DataError:
     )
 
 
-def _checked_header(path: Path, header: list[str]) -> list[str]:
-    if len(header) < 2 and not header[0:1] == ["text"] or not all(header) or len(set(header)) < len(header):
+def _checked_header(path: Path, header: list[str], texts: Collection[str]) -> list[str]:
+    if len(header) == 1 and header[0].casefold() not in ("text", *map(str.casefold, texts)):
+        raise DataError(
+            f"{path}:1 is no header",
+            f"the only column is called text, or it may be a row; the first line reads: {header[0][:80]}",
+            f"put a header line first: sed -i '1i text' {path}, or rename the column: sed -i '1s/.*/text/' {path}",
+        )
+    if not header or not all(header) or len(set(header)) < len(header):
         shown = " | ".join(header)[:80]
         raise DataError(
             f"{path}:1 is no header",

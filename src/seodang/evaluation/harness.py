@@ -14,6 +14,7 @@ from seodang.data.tasks import Columns, read_task
 from seodang.data.tasks.published import ALIASES, GENERIC, TASKS, task_name
 from seodang.errors import DataError, FitError, UsageError
 from seodang.evaluation import tasks
+from seodang.evaluation.choosing import Choice
 from seodang.evaluation.classified import results_of
 from seodang.evaluation.results import Results, Sample, TaskResult, fingerprint, fingerprint_of, summarize
 from seodang.evaluation.task import Files, Item, Rows, Shown, Task
@@ -33,6 +34,7 @@ def evaluate(
     task: Task | str,
     files: Files,
     *,
+    columns: Columns | None = None,
     limit: int | None = None,
     shots: Shown | None = None,
     prompted: bool = False,
@@ -42,7 +44,8 @@ def evaluate(
 ) -> TaskResult:
     """The scores of `lm` on the first `limit` rows of `files`, with 95 % intervals and the majority's score.
 
-    task: a name (`tasks.names`), the path of a FILE.py, or a task. shots: demonstrations before every question.
+    task: a name (`tasks.names`), the path of a FILE.py, or a task. columns: those of a table, where they have other
+    names. shots: demonstrations before every question.
     prompted: asks the language model where a fine-tuned one would answer its own task with its class head.
     batch_size: of what is generated. progress: is told how many rows are done. Rows are read and asked as they come;
     what stays of each is its sample. Raises DataError for bad files and for a demonstration that is also a row to be
@@ -51,9 +54,10 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UsageError(f"limit = {limit}", "at least one row must be evaluated", "set --limit 1 or more")
     if not prompted and shots is None and (spec := own_task(lm, task)) is not None:
-        columns = getattr(task, "columns", None)
+        columns = columns or getattr(task, "columns", None)
         return by_head(lm, spec, files, columns=columns, limit=limit, level=level, batch_size=batch_size)
     task = tasks.find(task) if isinstance(task, str) else task
+    task = task if columns is None else with_columns(task, columns)
     rows = task.read(files, None if shots is None else replace(shots, fit=partial(_fitting, lm), embed=embedder(lm)))
     samples: list[Sample] = []
     keys: list[str] = []
@@ -103,6 +107,13 @@ def _fitting(
         return fitted(lm, template, [example], [shown], reserve=min(reserve, lm.context_length // 2))[0][0]
     except FitError:
         return []
+
+
+def with_columns(task: Task, columns: Columns) -> Task:
+    """The task, read from other columns. Raises UsageError for one that has no columns of a table."""
+    if not isinstance(task, Choice):
+        raise UsageError(f"columns for {task.name}", "it reads its rows as they are", "leave --columns away")
+    return replace(task, columns=columns)
 
 
 def own_task(lm: LanguageModel, task: Task | str) -> TaskSpec | None:

@@ -227,7 +227,7 @@ def _read(
     try:
         return read_task(name, [path], columns=columns, labels=labels, labelled=answered or None)
     except DataError as error:
-        if answered or not ("no column for the label" in error.what or "has no label" in error.what):
+        if answered or not ("for the label" in error.what or "has no label" in error.what):
             raise
         return read_task(name, [path], columns=columns, labels=labels, labelled=False)
 

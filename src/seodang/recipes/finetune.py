@@ -58,6 +58,9 @@ def finetune(config: FinetuneConfig) -> RunResult:
     resolve(checkpoint or config.model)
     expand((*config.data, *config.eval))  # what is missing is said before anything is made
     data = _read(config)
+    if shared := data.shared():
+        n = len(data.held_out)
+        say(f"note: {shared:,} of {n:,} held-out examples are also learned from: the score says little of others")
     scratch = config.from_scratch and checkpoint is None
     changes = {"from_scratch": True, "seed": config.seed} if scratch else {}
     loaded = load_start(config, checkpoint, deferred=machine.ranks.shards, **changes)
@@ -105,6 +108,11 @@ class _Data:
     held_out: list[Labelled]
     notes: list[str]
     counts: dict[str, int]
+
+    def shared(self) -> int:
+        """Examples to be asked that are also learned from."""
+        learned = {(example.texts, example.answers) for example in self.train}
+        return sum((example.texts, example.answers) in learned for example in self.held_out)
 
 
 def _read(config: FinetuneConfig) -> _Data:
@@ -249,7 +257,7 @@ def _score(result: RunResult, config: FinetuneConfig, prepared: Prepared, data: 
     about = {
         "dtype": str(machine.dtype).removeprefix("torch."), "seconds": round(time.monotonic() - started, 3),
         "data": [str(path) for path in config.eval] or "held out of --data", "classes": [asdict(one) for one in counts],
-        "train": data.counts,
+        "train": data.counts, "also_in_training": data.shared(),
     }  # fmt: skip
     train_labels = [example.label for example in data.train if example.label is not None]
     results = results_of(

@@ -181,7 +181,7 @@ def test_what_is_wrong_is_named(write, task: str, text: str, said: str) -> None:
 
 
 def test_a_column_that_is_not_there(write) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(DataError, match=r"no column 'revew'\n.*review, stars.*\n  fix: the nearest is 'review'"):
+    with pytest.raises(DataError, match=r"no column 'revew' for the text\n.*review, stars.*\n.* is 'review'"):
         read_task("classify", write("review,stars\na,1\nb,2\n"), columns=Columns(text="revew"))
 
 

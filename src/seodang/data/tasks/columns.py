@@ -73,7 +73,8 @@ _PARTS = {
     **dict.fromkeys(("answers", "choices", "options"), "answers"),
 }
 
-TEXTS = (*TEXT_KEYS, "comment", "title", "question", "utterance", "message", "input", "문장", "내용", "본문", "리뷰")
+TEXTS = (*TEXT_KEYS, "comment", "title", "question", "utterance", "message", "input", "문장", "내용", "본문", "리뷰",
+         "텍스트", "글", "감상", "댓글", "제목", "질문", "발화")  # fmt: skip
 PAIRS = (
     ("premise", "hypothesis"),
     ("sentence1", "sentence2"),
@@ -98,7 +99,7 @@ QUESTIONS = ("question", "query", "stem", "goal", "prompt", "질문", "문제")
 LABELS = (
     *("label", "gold_label", "labels", "class", "category", "sentiment", "target", "intent", "score", "rating"),
     *("stars", "similarity", "is_duplicate", "answerkey", "answer_key", "answer", "gold", "correct", "y"),
-    *("라벨", "정답", "점수"),
+    *("라벨", "레이블", "정답", "감정", "평가", "분류", "점수", "별점", "평점"),
 )
 LISTS = ("answers", "options", "choices", "endings", "ending_options", "candidates", "alternatives", "선택지", "보기")
 _NUMBERED = re.compile(
@@ -122,9 +123,10 @@ def find_columns(where: str, head: Sequence[str], kind: str, columns: Columns, n
     for part in fields(Columns):
         value = getattr(columns, part.name)
         for name in [value] if isinstance(value, str) else value or ():
-            if name.casefold() not in names:
+            if name.casefold() not in names and (need_label or part.name != "label"):
                 _missing(where, head, part.name, (name,))
-    text, text2, label = (name and names[name.casefold()] for name in (columns.text, columns.text2, columns.label))
+    given = (columns.text, columns.text2, columns.label)
+    text, text2, label = (name and names.get(name.casefold()) for name in given)
     answers = tuple(names[name.casefold()] for name in columns.answers)
     free = {key: name for key, name in names.items() if name not in (text, text2, label, *answers)}
     if kind == "choice":
@@ -192,7 +194,7 @@ def _missing(
 ) -> NoReturn:
     nearest = max((name for name in head if name not in taken), key=lambda name: _likeness(name, wanted), default="")
     what = {"text": "the text", "text2": "the second text", "label": "the label", "answers": "the answers"}[part]
-    sought = f"no column {wanted[0]!r}" if len(wanted) == 1 else f"no column for {what}"
+    sought = f"no column {wanted[0]!r} for {what}" if len(wanted) == 1 else f"no column for {what}"
     example = {"label": "label=stars", "answers": "answers=a+b+c", "text2": "text=a,text2=b"}.get(part, "text=review")
     near = _likeness(nearest, wanted) >= 0.6
     hint = f"the nearest is {nearest!r}: --columns {part}={nearest}" if near else f"name it: --columns {example}"

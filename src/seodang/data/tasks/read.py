@@ -159,7 +159,7 @@ class _Reader:
             raise DataError(
                 f"{path} is not {self.name} in a layout that is known: it has no column {missing[0]}",
                 f"its columns are {', '.join(name[:40] for name in head)}",
-                f"name the columns: --columns text={head[-1][:40]}, or read it as your own: --task {self.kind}",
+                f"name the columns (--columns …), or read it as your own: --task {self.kind}",
             )
         label = next((name for option in self.published.label.split("|") if (name := chosen(option, head))), None)
         options = self.published.label.split("|")  # a label beside the file is counted as the first of them

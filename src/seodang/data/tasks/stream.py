@@ -9,7 +9,7 @@ from typing import Any
 from seodang.data.labelled import Labelled, TaskSpec
 from seodang.data.readers import read_rows
 from seodang.data.sources import decode_text, expand, kind_of, open_binary
-from seodang.data.tasks.columns import Columns, Found, chosen, find_columns
+from seodang.data.tasks.columns import TEXTS, Columns, Found, chosen, find_columns
 from seodang.data.tasks.published import TASKS
 from seodang.data.tasks.shapes import answer_list
 from seodang.errors import DataError
@@ -31,7 +31,7 @@ def stream_examples(
             yield from _lines(path, spec)
             continue
         found: Found | None = None
-        for row in read_rows(path):
+        for row in read_rows(path, texts=(*TEXTS, *columns.given)):
             if not columns.given and (published := _published(row.values, spec)) is not None:
                 yield from (_example(*one, row.where) for one in published)
                 continue
