@@ -123,14 +123,14 @@ def table(found: TaskResult) -> list[str]:
     shown = f", {shots['k']} demonstrations" if shots else ""
     lines = [
         f"{found.task} (version {found.version}), {found.n:,} rows{shown}",
-        f"{'':<24}{'score':>10}{'95 % interval':>20}{'majority':>10}{'chance':>9}",
+        f"{'':<24}{'score':>10}{'95 % interval':>25}{'majority':>10}{'chance':>9}",
     ]
     for name, one in found.measurements.items():
         form = ".4f" if abs(one.value) < 100 else ".2f" if abs(one.value) < 1e6 else ".2e"
         interval = f"{one.low:{form}} to {one.high:{form}}"
         majority = "" if one.baseline is None else f"{one.baseline:.4f}"
         guess = f"{chance:.4f}" if chance is not None and one.metric == "accuracy" else ""
-        lines.append(f"{name:<24}{one.value:>10{form}}{interval:>20}{majority:>10}{guess:>9}")
+        lines.append(f"{name:<24}{one.value:>10{form}}{interval:>25}{majority:>10}{guess:>9}")
     return lines
 
 
