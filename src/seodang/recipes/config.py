@@ -23,7 +23,7 @@ class RunConfig:
 
     model: str
     """Published name (bert-base), one of ours (gpt2-mini, lstm-mini, bert-tiny, t5-mini, transformer-mini …), a folder,
-    a GGUF file, or a hub id."""
+    a GGUF file, an installed model (smollm2), or a hub id."""
     data: tuple[Path, ...]
     """Files to train on."""
     out: Path
