@@ -193,7 +193,7 @@ def frozen_names(config: RunConfig, model: ModelConfig) -> list[str]:
 def needed_bytes(config: RunConfig, model: ModelConfig, rows: int, context_length: int, machine: Machine) -> int:
     """The estimate of `training_bytes` under the run's options; what is offloaded from a GPU is not counted."""
     meta, on_gpu = build_model(model, "meta"), machine.device.type == "cuda"
-    frozen = frozen_names(config, model)
+    frozen = freeze(meta, config.freeze) if config.freeze else []  # marks them: they have no state
     n_frozen = sum(parameter.numel() for name, parameter in meta.named_parameters() if name in frozen)
     offload = config.offload if on_gpu else "none"
     return training_bytes(
