@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seodang.data.batch import IGNORE, Batch
 from seodang.data.labelled import UNLABELLED, Kind, Labelled, TaskSpec
-from seodang.data.loader import Ints, StepLoader, digest, permutation
+from seodang.data.loader import StepLoader, digest
 from seodang.data.transformations import (
     Frame,
     Ids,
@@ -300,7 +300,6 @@ class LabelledLoader(StepLoader):
         self.rows = rows
         self.tokens_per_step = max(1, round(rows_per_step * rows.n_tokens / len(rows)))
         self._data = rows.fingerprint
-        self._orders: dict[int, Ints] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -310,16 +309,10 @@ class LabelledLoader(StepLoader):
         return len(self.rows)
 
     def arrange(self, rows: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        return sorted(rows, key=lambda row: -self.rows.lengths[self._number(*row)])
+        return sorted(rows, key=lambda row: -self.rows.lengths[self.epoch_order(row[0])[row[1]]])
 
     def make_batch(self, rows: Sequence[tuple[int, int]]) -> Batch:
-        return self.rows.batch([self._number(epoch, row) for epoch, row in rows])
-
-    def _number(self, epoch: int, row: int) -> int:
-        if epoch not in self._orders:  # a step may hold the end of one epoch and the beginning of the next
-            self._orders = {known: order for known, order in self._orders.items() if known == epoch - 1}
-            self._orders[epoch] = permutation(len(self.rows), self.seed, epoch)
-        return int(self._orders[epoch][row])
+        return self.rows.batch([int(self.epoch_order(epoch)[row]) for epoch, row in rows])
 
 
 def labelled_batches(

@@ -51,6 +51,7 @@ class StepLoader(ABC):
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch = self.row = self.step = 0
         self.notes: list[str] = []
+        self._orders: dict[int, Ints] = {}
         if self.tokens_per_step != tokens_per_step:
             self.notes.append(
                 f"batch of {tokens_per_step:,} tokens rounded to {self.tokens_per_step:,}: "
@@ -102,6 +103,13 @@ class StepLoader(ABC):
     def arrange(self, rows: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """The rows of a step in the order in which they are dealt to ranks and micro-batches."""
         return rows
+
+    def epoch_order(self, epoch: int) -> Ints:
+        """The rows of an epoch in its seeded order."""
+        if epoch not in self._orders:  # a step may hold the end of one epoch and the beginning of the next
+            self._orders = {known: order for known, order in self._orders.items() if known == epoch - 1}
+            self._orders[epoch] = permutation(self.rows_in_epoch(epoch), self.seed, epoch)
+        return self._orders[epoch]
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands, as plain JSON values."""
@@ -155,7 +163,6 @@ class PretrainLoader(StepLoader):
         require_tokens(shards)
         self.shards, self.document_mask = shards, document_mask
         self.n_windows = -(-(shards.n_tokens - 1) // context_length)
-        self._order: tuple[int, Ints] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -168,13 +175,8 @@ class PretrainLoader(StepLoader):
 
     def make_batch(self, rows: Sequence[tuple[int, int]]) -> Batch:
         last = max(0, self.shards.n_tokens - 1 - self.context_length)
-        starts = [min(int(self._epoch_order(epoch)[row]) * self.context_length, last) for epoch, row in rows]
+        starts = [min(int(self.epoch_order(epoch)[row]) * self.context_length, last) for epoch, row in rows]
         return window_batch(self.shards, starts, self.context_length, self.document_mask)
-
-    def _epoch_order(self, epoch: int) -> Ints:
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, permutation(self.n_windows, self.seed, epoch))
-        return self._order[1]
 
 
 class SFTLoader(StepLoader):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seodang.data.batch import IGNORE, Batch
-from seodang.data.loader import StepLoader, digest, permutation
+from seodang.data.loader import StepLoader, digest
 from seodang.data.noising import Ints
 from seodang.data.shards import TokenShards
 from seodang.errors import DataError
@@ -85,7 +85,6 @@ class RowLoader(StepLoader):
             world_size=world_size,
         )
         self.rows = rows
-        self._order: tuple[int, Ints] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -96,15 +95,10 @@ class RowLoader(StepLoader):
 
     def make_batch(self, rows: Sequence[tuple[int, int]]) -> Batch:
         made = [
-            self.rows.make(int(self._epoch_order(epoch)[row]), np.random.default_rng([self.seed, epoch, row]))
+            self.rows.make(int(self.epoch_order(epoch)[row]), np.random.default_rng([self.seed, epoch, row]))
             for epoch, row in rows
         ]
         return collate(made, self.rows)
-
-    def _epoch_order(self, epoch: int) -> Ints:
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, permutation(len(self.rows), self.seed, epoch))
-        return self._order[1]
 
 
 def row_batches(

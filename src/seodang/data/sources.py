@@ -121,8 +121,9 @@ def decode_text(stream: IO[bytes], path: Path) -> Iterator[str]:
             return
 
 
-def read_lines(stream: IO[bytes], path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, text without its line end) of each line of a UTF-8 stream."""
+def read_lines(stream: IO[bytes], path: Path, fallback: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """(number from 1, text without its line end) of each line of a UTF-8 stream; a line that is not UTF-8 is read in
+    the encoding `fallback`, where that is another."""
     n_bytes = 0
     for number, line in enumerate(stream, 1):
         if number == 1:
@@ -130,7 +131,9 @@ def read_lines(stream: IO[bytes], path: Path) -> Iterator[tuple[int, str]]:
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise not_utf8(path, number, n_bytes + error.start, line) from None
+            if fallback == "utf-8":
+                raise not_utf8(path, number, n_bytes + error.start, line) from None
+            text = line.decode(fallback)
         n_bytes += len(line)
         yield number, text.rstrip("\r\n")
 

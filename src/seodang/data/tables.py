@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from seodang.data.sources import decode_text, open_binary, read_lines
 from seodang.errors import DataError
 
 Record = tuple[int, dict[str, Any]]
+Fields = tuple[int, list[str]]
+"""The line where a row begins, and what stands in it."""
 OnError = Callable[[DataError], None] | None
 """Called with the error of a bad row, which is then left out; None raises it."""
 
@@ -43,27 +45,13 @@ def read_csv(path: Path, on_error: OnError = None, texts: Collection[str] = ()) 
     Raises DataError with file and line for an unusable header, a row with too many or too few fields, and broken
     quoting.
     """
-    csv.field_size_limit(1 << 30)  # the library's limit is for the process; its default refuses long texts
     with open_binary(path) as stream:
         lines = (f"{text}\n" for _, text in read_lines(stream, path))
         head = next(lines, "")
         separator = max(",\t;", key=head.count)
         quoted = separator != "\t"
-        quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        reader = csv.reader(chain([head], lines), delimiter=separator, quoting=quoting, strict=True)  # type: ignore[arg-type]
         header: list[str] = []
-        line = 1
-        while True:
-            try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                raise DataError(
-                    f"{path}:{line} is broken CSV",
-                    f"{error}; the row begins at line {line}",
-                    'write a quote inside a quoted field twice: "she said ""yes"""',
-                ) from None
-            if fields is None:
-                return
+        for line, fields in csv_fields(path, chain([head], lines), separator, quoted):
             if not quoted:
                 fields = [_unquote(field) for field in fields]
             if not header:
@@ -72,7 +60,30 @@ def read_csv(path: Path, on_error: OnError = None, texts: Collection[str] = ()) 
                 yield line, dict(zip(header, fields, strict=True))
             elif fields:
                 _complain(_wrong_width(path, line, header, fields), on_error)
-            line = reader.line_num + 1
+
+
+def csv_fields(path: Path, lines: Iterable[str], separator: str, quoted: bool = True) -> Iterator[Fields]:
+    """The rows of separated values. One may go over several of `lines` (with their ends) where fields are `quoted`.
+
+    Raises DataError with file and line for broken quoting.
+    """
+    csv.field_size_limit(1 << 30)  # the library's limit is for the process; its default refuses long texts
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)
+    line = 1
+    while True:
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            raise DataError(
+                f"{path}:{line} is broken CSV",
+                f"{error}; the row begins at line {line}",
+                'write a quote inside a quoted field twice: "she said ""yes"""',
+            ) from None
+        if fields is None:
+            return
+        yield line, fields
+        line = reader.line_num + 1
 
 
 def read_parquet(path: Path, on_error: OnError = None) -> Iterator[Record]:

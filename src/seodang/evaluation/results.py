@@ -228,7 +228,6 @@ def _sample_from_dict(entry: dict[str, Any]) -> Sample:
 
 
 
-
 def _task_to_dict(task: TaskResult) -> dict[str, Any]:
     values = _fields(task)
     del values["samples"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from seodang.errors import FitError, UsageError
@@ -283,10 +283,3 @@ def _stops(template: Template, demonstrations: Shown, one_line: bool) -> tuple[s
     if shown and template.separator:
         return (template.separator,)
     return _new_question(template)
-
-
-def reasoned(examples: Sequence[Labelled], word: Callable[[str], str]) -> list[Labelled]:
-    """Rows of a prompt and its completion whose completions are put into other words (`reasoning.worded`)."""
-    return [
-        replace(row, answers=tuple(map(word, row.answers))) if len(row.answers) == 1 else row for row in examples
-    ]

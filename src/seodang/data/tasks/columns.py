@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from seodang.data.readers import TEXT_KEYS
 from seodang.errors import DataError, UsageError, suggest
@@ -158,6 +158,20 @@ def chosen(options: str, head: Sequence[str]) -> str:
     """The first of `a|b|c` that is in the head, as it is written there; "" for none."""
     by_name = {name.strip().casefold(): name for name in reversed(head)}
     return next((by_name[key] for option in options.split("|") if (key := option.split("@")[0]) in by_name), "")
+
+
+def text_of(values: dict[str, Any], name: str, where: str) -> str:
+    """The text of a column; "" for one that the task does not have."""
+    value = values.get(name) if name else ""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, int | float):
+        return str(value)
+    raise DataError(
+        f"{where} has no text in {name!r}",
+        f"it holds a {type(value).__name__}",
+        "name another column: --columns text=NAME",
+    )
 
 
 def _pair(free: Mapping[str, str], text: str | None, text2: str | None) -> tuple[str, str] | None:

@@ -72,7 +72,6 @@ KOBEST = "Kim et al. 2022 (KoBEST)"
 KLUE = "Park et al. 2021 (KLUE)"
 HAM = "Ham et al. 2020 (KorNLI and KorSTS)"
 ARC = "Clark et al. 2018 (ARC)"
-ARC_CHOICE = (("question",), "answerkey|answer", ("choices",))
 
 YNAT = ("IT과학", "경제", "사회", "생활문화", "세계", "스포츠", "정치")
 RELATIONS = tuple(

@@ -12,7 +12,7 @@ from typing import Any, cast
 from seodang.data.formats import without_row
 from seodang.data.labelled import Kind, Labelled, TaskData, TaskSpec
 from seodang.data.sources import expand
-from seodang.data.tasks.columns import Columns, chosen, find_columns
+from seodang.data.tasks.columns import Columns, chosen, find_columns, text_of
 from seodang.data.tasks.labels import (
     Raw,
     answer_base,
@@ -118,7 +118,7 @@ class _Reader:
             for values in self._shaped(record, path, row):
                 found = found or self._columns(path, list(values))
                 texts, label, answers = found
-                value: Any = None if label is None else _value(values, label)
+                value: Any = None if label is None else values.get(label)
                 if label is None and aside is not None and number < len(aside):
                     value = aside[number]
                 self._add(values, path, row, texts, value, answers)
@@ -170,13 +170,13 @@ class _Reader:
         self, values: dict[str, Any], path: Path, row: int, texts: tuple[str, ...], label: Any, answers: tuple[str, ...]
     ) -> None:
         where = f"{path}:{row}"
-        read = tuple(_text(values, name, where) for name in texts)
+        read = tuple(text_of(values, name, where) for name in texts)
         marks: tuple[str, ...] = ()
         given: tuple[str, ...] = ()
         if len(answers) == 1:
-            given, marks = answer_list(_value(values, answers[0]), where)
+            given, marks = answer_list(values.get(answers[0]), where)
         elif answers:
-            given = tuple(_text(values, name, where) for name in answers)
+            given = tuple(text_of(values, name, where) for name in answers)
         if isinstance(label, list | dict):
             raise DataError(
                 f"{where} has a {type(label).__name__} as its label",
@@ -307,24 +307,6 @@ def _bare_names(table: Table, published: Published) -> list[str] | None:
         return None
     fits = len(table.head) == 1 if published.bare == (LINE,) else len(table.head) >= len(published.bare)
     return list(published.bare) if fits else None
-
-
-def _value(values: dict[str, Any], name: str) -> Any:
-    return values.get(name)
-
-
-def _text(values: dict[str, Any], name: str, where: str) -> str:
-    """The text of a column; "" for one that the task does not have."""
-    value = values.get(name) if name else ""
-    if value is None or isinstance(value, str):
-        return value or ""
-    if isinstance(value, int | float):
-        return str(value)
-    raise DataError(
-        f"{where} has no text in {name!r}",
-        f"it holds a {type(value).__name__}",
-        "name another column: --columns text=NAME",
-    )
 
 
 def _has_texts(kind: str, texts: tuple[str, ...]) -> bool:

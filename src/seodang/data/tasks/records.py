@@ -6,7 +6,6 @@ object), so that the content decides: an object is JSON, a tab makes a table, an
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from seodang.data.sources import check_not_utf16, decode_text, kind_of, not_utf8, open_binary
-from seodang.data.tables import read_json, read_parquet
+from seodang.data.sources import decode_text, kind_of, open_binary, read_lines
+from seodang.data.tables import csv_fields, read_json, read_parquet
 from seodang.errors import DataError
 
 LINE = "line"
@@ -103,53 +102,23 @@ def _object(text: str) -> dict[str, Any] | None:
 def _read_fields(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
     """(line, fields). In tables with tabs, which are mostly written without quoting, a field is unquoted only if quotes
     inside it are written twice; else they belong to the text."""
-    csv.field_size_limit(1 << 30)
-    lines = _lines(path, encoding)
-    number, head = next(lines, (1, ""))
-    separator = _separator(path, head)
-    if separator is None or separator == "\t":
-        for row, line in chain([(number, head)], lines):
-            if line.strip():
-                yield row, [_unquote(part) for part in line.split("\t")] if separator else [line]
-        return
-    # the csv module joins the lines of a quoted field and counts them
-    reader = csv.reader((f"{line}\n" for _, line in chain([(number, head)], lines)), delimiter=separator, strict=True)
-    while True:
-        try:
-            fields = next(reader, None)
-        except csv.Error as error:
-            raise DataError(
-                f"{path}:{number} is broken CSV",
-                f"{error}; the row begins at line {number}",
-                'write a quote inside a quoted field twice: "she said ""yes"""',
-            ) from None
-        if fields is None:
+    with open_binary(path) as stream:
+        lines = read_lines(stream, path, encoding)
+        number, head = next(lines, (1, ""))
+        separator = _separator(path, head)
+        if separator is None or separator == "\t":
+            for row, line in chain([(number, head)], lines):
+                if line.strip():
+                    yield row, [_unquote(part) for part in line.split("\t")] if separator else [line]
             return
-        if any(fields):
-            yield number, fields
-        number = reader.line_num + 1
+        rows = csv_fields(path, (f"{line}\n" for _, line in chain([(number, head)], lines)), separator)
+        yield from ((row, fields) for row, fields in rows if any(fields))
 
 
 def _separator(path: Path, head: str) -> str | None:
     if ".csv" in path.suffixes:
         return max("\t,;", key=head.count)
     return "\t" if "\t" in head or ".tsv" in path.suffixes else None
-
-
-def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    n_bytes = 0
-    with open_binary(path) as stream:
-        for number, line in enumerate(stream, 1):
-            if number == 1:
-                check_not_utf16(line, path)
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                if encoding == "utf-8":
-                    raise not_utf8(path, number, n_bytes + error.start, line) from None
-                text = line.decode(encoding)
-            n_bytes += len(line)
-            yield number, text.rstrip("\r\n")
 
 
 def _unquote(part: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from seodang.data.labelled import Labelled, TaskSpec
 from seodang.data.readers import read_rows
-from seodang.data.sources import decode_text, expand, kind_of, open_binary
-from seodang.data.tasks.columns import TEXTS, Columns, Found, chosen, find_columns
+from seodang.data.sources import expand, kind_of, open_binary, read_lines
+from seodang.data.tasks.columns import TEXTS, Columns, Found, chosen, find_columns, text_of
 from seodang.data.tasks.published import TASKS
 from seodang.data.tasks.shapes import answer_list
 from seodang.errors import DataError
@@ -63,35 +63,18 @@ def _lines(path: Path, spec: TaskSpec) -> Iterator[Labelled]:
         raise DataError(
             f"{path} has one text a line", f"{spec.name} asks about more than one text", "give a csv, tsv or jsonl file"
         )
-    rest, number = "", 0
     with open_binary(path) as stream:
-        for piece in decode_text(stream, path):
-            *whole, rest = (rest + piece).split("\n")
-            for line in whole:
-                number += 1
-                if line.strip():
-                    yield Labelled((line.removesuffix("\r"),), None, where=f"{path}:{number}")
-    if rest.strip():
-        yield Labelled((rest,), None, where=f"{path}:{number + 1}")
+        for number, line in read_lines(stream, path):
+            if line.strip():
+                yield Labelled((line,), None, where=f"{path}:{number}")
 
 
 def _example(values: dict[str, Any], found: Found, where: str) -> Labelled:
-    texts = tuple(_text(values, name, where) for name in found.texts)
+    texts = tuple(text_of(values, name, where) for name in found.texts)
     if len(found.answers) == 1:
         answers = answer_list(values.get(found.answers[0]), where)[0]
     else:
-        answers = tuple(_text(values, name, where) for name in found.answers)
+        answers = tuple(text_of(values, name, where) for name in found.answers)
     if not any(text.strip() for text in texts):
         raise DataError(f"{where} has an empty text", "there is nothing to classify", "leave the row out")
     return Labelled(texts, None, answers, where)
-
-
-def _text(values: dict[str, Any], name: str, where: str) -> str:
-    value = values.get(name) if name else ""
-    if isinstance(value, str | int | float):
-        return str(value)
-    if value is None:
-        return ""
-    raise DataError(
-        f"{where} has no text in {name!r}", f"it holds a {type(value).__name__}", "name another: --columns text=NAME"
-    )
