@@ -94,6 +94,8 @@ def test_files_row_by_row(models: Path, tmp_path: Path, capsys: pytest.CaptureFi
     ("entail", ["--text", "a", "--text", "b", "--text2", "c"], 2, "pairs"),
     ("choice", ["--text", "a"], 3, "answers"),
     ("classify", ["--text", "a", "--batch-size", "0"], 2, "1 or more"),
+    ("classify", ["--text", "  "], 2, "nothing to read"),
+    ("choice", ["--text", "a", "--answer", "b", "--answer", ""], 2, "--answer"),
     ("classify", ["--data", "no/such.csv"], 3, "such.csv"),
 ])  # fmt: skip
 def test_mistakes(kind: str, words: list[str], code: int, says: str, models: Path,

@@ -125,3 +125,9 @@ def test_tasks_in_common() -> None:
         compare_results([one])
     two = Results("b", "", {"copa": task([0] * 8), "boolq": task([0] * 8)})
     assert compare_results([one, two]).notes == ["b alone has copa"]
+
+
+def test_other_types_are_said() -> None:
+    one, two = (Results(name, "", {"copa": task([0] * 8)}, {"dtype": name}) for name in ("float32", "bfloat16"))
+    (note,) = compare_results([one, two]).notes
+    assert "float32: float32; bfloat16: bfloat16" in note and not compare_results([one, one]).notes

@@ -103,6 +103,30 @@ def test_ablation_from_files_to_table(bases, files, tmp_path):
     assert "59.9" not in ours and "| lstm " in ours and (tmp_path / "figure.png").exists()
 
 
+def test_the_lstm_is_one(bases, files, tmp_path):
+    model = str(bases["decoder"])
+    with pytest.raises(UsageError, match="--lstm"):
+        ablation(AblationConfig(model=model, lstm=model, out=tmp_path, **options(files, "classify")))
+
+
+def test_columns_of_own_tables(bases, tmp_path):
+    """They go to the tables that are the user's own, not to published sets, whose columns are known."""
+    table = tmp_path / "reviews.csv"
+    lines = ["score,words,day", *(f"{'good' if n % 2 else 'bad'},text {n},monday" for n in range(40))]
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sentences = tmp_path / "sst2.tsv"
+    sentences.write_text("sentence\tlabel\n" + "".join(f"words {n}\t{n % 2}\n" for n in range(40)), encoding="utf-8")
+    pairs = (f"classify={table}", f"sst2={sentences}")
+    config = TransferConfig(
+        model=str(bases["decoder"]), out=tmp_path / "study", seeds=1, layers=(2,), train=pairs, eval=pairs, steps=1,
+        batch_rows=4, device="cpu", dtype="float32", quiet=True, columns=("text=words,label=score",),
+    )  # fmt: skip
+    study = transfer(config)
+    result = run_study(study, config)
+    assert result.finished and {place["task"] for place in result.places} == {"classify", "sst2"}
+    assert [cell.commands[0].count("--columns") for cell in study.grid.cells] == [1, 0]
+
+
 def test_averages_need_every_task():
     def place(variant: str, task: str, score: float) -> dict:
         return {"variant": variant, "task": task, "measure": "m", "score": score, "low": 0, "high": 1, "n": 9}

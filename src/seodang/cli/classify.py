@@ -76,6 +76,9 @@ def _given(config: ClassifyConfig, spec: TaskSpec) -> list[Labelled]:
     from seodang.data.labelled import Labelled
 
     texts, seconds, answers = config.text, config.text2, config.answer
+    for flag, given in (("--text", texts if spec.kind != "choice" else ()), ("--answer", answers)):
+        if not all(text.strip() for text in given):
+            raise UsageError(f'{flag} ""', "there is nothing to read", f"give {flag} some words")
     if seconds and len(seconds) != len(texts):
         raise UsageError(
             f"{len(texts)} --text and {len(seconds)} --text2", "they are pairs", "give as many of one as of the other"

@@ -63,6 +63,10 @@ def compare_results(
         for name, entry in zip(names, results, strict=True)
         if (more := [task for task in entry.tasks if task not in common])
     ]
+    types = [entry.machine.get("dtype") for entry in results]
+    if len({*types} - {None}) > 1:
+        each = "; ".join(f"{name}: {dtype}" for name, dtype in zip(names, types, strict=True))
+        notes.append(f"computed in different types, of which small differences may come: {each}")
     for task in common:
         for (name, one), (other_name, other) in combinations(zip(names, results, strict=True), 2):
             refuse_unlike(task, one.tasks[task], other.tasks[task], (name, other_name), allow)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
+from seodang.checkpoints.resolve import load_model
+from seodang.errors import UsageError
 from seodang.studies.config import AblationConfig
 from seodang.studies.figures import Line, draw_bars
 from seodang.studies.finetuning import finetuning_cell, tasks_of
@@ -23,6 +25,9 @@ def ablation(config: AblationConfig) -> Study:
         "no pre-training": {"model": config.model, "from_scratch": True},
     }
     if config.lstm is not None:
+        family = load_model(config.lstm).model.config.family
+        if family != "lstm":
+            raise UsageError(f"--lstm {config.lstm}", f"it is of the family {family}", "name a pre-trained LSTM")
         variants["lstm"] = {"model": config.lstm}
     cells = [
         finetuning_cell(

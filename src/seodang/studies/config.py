@@ -42,6 +42,8 @@ class FinetuningStudyConfig(StudyConfig):
 
     model: str
     """The pre-trained Transformer: a folder, a run, or a name."""
+    columns: tuple[str, ...] = ()
+    """Columns of your own tables that are not found by their names, in all of them: text=review,label=stars."""
     seeds: int = 3
     """Runs of each cell, with the seeds 0, 1, …: of the fresh weights, the data's order and dropout."""
     epochs: float | None = None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seodang.data.tasks.published import GENERIC
 from seodang.errors import UsageError
 from seodang.evaluation.results import load_results
 from seodang.recipes.config import FinetuneConfig
@@ -33,11 +34,13 @@ def finetuning_cell(
 ) -> Cell:
     """One fine-tuning run of `task` as a cell; `changes` are its options of `seodang finetune`, with the model."""
     train, asked = tasks_of(config)[task]
-    shared = {
+    shared: dict[str, Any] = {
         option: value
         for option in ("epochs", "steps", "batch_rows", "lr", "aux_weight", "max_length", "micro_batch")
         if (value := getattr(config, option)) is not None
     }
+    if task in GENERIC:
+        shared["columns"] = config.columns
     run = FinetuneConfig(
         **{
             "task": task, "data": train, "eval": asked, "out": cell_folder(config.out, name),
