@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from seodang.errors import UsageError
+from seodang.evaluation.intervals import majority_baseline
 from seodang.evaluation.metrics import METRICS, find
 from seodang.evaluation.text_match import exact_match, normalize, overlap_f1
 
@@ -127,6 +128,17 @@ def test_perplexities_by_hand() -> None:
         METRICS["token_perplexity"].function([-1.0, 0.0], [1, 0])
 
 
+def test_area_under_precision_recall_by_hand() -> None:
+    """Class 1: scores .9 (true), .8, .3 (true). Points (recall, precision): (0, 1), (½, 1), (½, ½), (1, ⅔):
+    ½·1 + ½·(½ + ⅔)/2 = 19/24. Class 0 mirrors it: .7, .2 (true), .1: (0, 1), (0, 0), (1, ½), (1, ⅓): ¼."""
+    area = METRICS["auprc"].function
+    assert area([[0.1, 0.9], [0.2, 0.8], [0.7, 0.3]], [1, 0, 1]) == pytest.approx((19 / 24 + 1 / 4) / 2)
+    assert area([[0.6, 0.4], [0.3, 0.7]], [0, 1]) == 1
+    assert area([[0.5, 0.5], [0.5, 0.5]], [0, 1]) == pytest.approx(3 / 4)  # one threshold: (0, 1) to (1, ½)
+    assert majority_baseline("auprc", [2, 2, 0, 2]) == pytest.approx((7 / 8 + 5 / 8) / 2)
+    assert area([None, [0.0, 1.0]], [0, 1]) == pytest.approx((3 / 4 + 1) / 2)
+
+
 # ---- equality with scikit-learn and scipy ------------------------------------------------------------------------
 
 
@@ -148,6 +160,10 @@ def test_equals_sklearn_and_scipy(seed: int) -> None:
     for name, value in expected.items():
         assert METRICS[name].function(predicted, actual) == pytest.approx(value, abs=1e-12), name
     assert METRICS["f1"].function(*two) == pytest.approx(metrics.f1_score(two[1], two[0], zero_division=0.0))
+    scores = np.round(np.random.default_rng(seed).dirichlet(np.ones(k), size=n), 1)  # with ties
+    curves = [metrics.precision_recall_curve([a == c for a in actual], scores[:, c])[:2] for c in sorted(set(actual))]
+    areas = [metrics.auc(recall, precision) for precision, recall in curves]
+    assert METRICS["auprc"].function(scores.tolist(), actual) == pytest.approx(np.mean(areas), abs=1e-12)
     x = np.random.default_rng(seed).normal(size=n)
     y = x + np.random.default_rng(seed + 1).normal(size=n)
     tied = np.round(2 * x)

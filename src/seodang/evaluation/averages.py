@@ -63,7 +63,7 @@ PARTS: dict[str, dict[str, tuple[Score, ...]]] = {
         "klue-ynat": _of("klue-ynat", "macro_f1"),
         "klue-sts": _of("klue-sts", "pearson", "f1_from_3"),
         "klue-nli": _of("klue-nli", "accuracy"),
-        "klue-re": _of("klue-re", "micro_f1"),
+        "klue-re": _of("klue-re", "micro_f1", "auprc"),
     },
     # Kim et al. 2022 score every task by its macro F1
     "kobest": {

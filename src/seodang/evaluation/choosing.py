@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from seodang.data.labelled import Labelled, TaskData
 from seodang.data.tasks import Columns, read_task
 from seodang.data.tasks.published import TASKS
 from seodang.errors import UsageError
+from seodang.evaluation.metrics import find
 from seodang.evaluation.results import Sample, fields_of
 from seodang.evaluation.task import Files, Item, Rows, Shown, Task, made
 from seodang.prompting.template import Template, answers_of, pairs_of
@@ -84,10 +86,11 @@ class Choice(Task):
         words = example.answers if self.pairs is not None else answers_of(template, example)
         logprobs = [one.logprob for one in found]
         per_character = [value / len(word) for value, word in zip(logprobs, words, strict=True)]
-        outcomes = {
-            name: (metric, best(per_character if name.endswith(NORMALISED) else logprobs), example.label)
-            for name, metric in self.metrics.items()
-        }
+        outcomes: dict[str, tuple[str, Any, Any]] = {}
+        for name, metric in self.metrics.items():
+            scores = per_character if name.endswith(NORMALISED) else logprobs
+            said = shares(scores) if find(metric).kind == "probabilities" else best(scores)
+            outcomes[name] = (metric, said, example.label)
         question = item.asked[0][0][-2000:]
         return made(number, item, outcomes, logprobs, question=question, answers=list(words))
 
@@ -99,6 +102,13 @@ class Choice(Task):
 
     def chance(self, item: Item) -> float:
         return 1 / len(item.asked)
+
+
+def shares(logprobs: Sequence[float]) -> list[float]:
+    """The probabilities of the answers, if one of them must be given."""
+    highest = max(logprobs)
+    weights = [math.exp(value - highest) if value > -math.inf else 0.0 for value in logprobs]
+    return [weight / sum(weights) for weight in weights] if sum(weights) else [1 / len(weights)] * len(weights)
 
 
 def best(scores: Sequence[float]) -> int:

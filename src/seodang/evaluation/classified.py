@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seodang.data.labelled import Labelled, TaskSpec
+from seodang.evaluation.metrics import find
 from seodang.evaluation.results import (
     Outcome,
     Results,
@@ -47,8 +48,10 @@ def results_of(
     for row, (example, prediction) in enumerate(zip(examples, predictions, strict=True)):
         if example.label is None:
             continue
-        answer = prediction.score if spec.regression else prediction.label
-        outcomes: dict[str, Outcome] = {name: outcome(name, answer, example.label) for name in spec.metrics}
+        said = {"class": prediction.label, "score": prediction.score, "probabilities": prediction.probabilities}
+        outcomes: dict[str, Outcome] = {
+            name: outcome(name, said[find(name).kind], example.label) for name in spec.metrics
+        }
         details = {} if spec.regression else {"probabilities": [round(p, 6) for p in prediction.probabilities]}
         prompt = fingerprint(*example.texts, *example.answers)
         samples.append(Sample(row, example.where, prompt, outcomes, details=details))

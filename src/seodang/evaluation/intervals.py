@@ -142,6 +142,8 @@ def majority_baseline(
             return None
     else:
         answer = _most_frequent(known)
+        if metric.kind == "probabilities":
+            answer = [float(number == answer) for number in range(answer + 1)]
     return metric.function([answer] * len(references), references)
 
 

@@ -20,7 +20,7 @@ from seodang.evaluation import rouge, text_match
 
 Array = np.ndarray
 OfCounts = Callable[[Array], Array]
-Kind = Literal["class", "score", "text", "logprob"]
+Kind = Literal["class", "probabilities", "score", "text", "logprob"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Metric:
 
     name: str
     kind: Kind
-    """What is predicted: the number of a class, a real-valued score, a text, or a natural log-probability."""
+    """What is predicted: the number of a class, the probability of each, a real-valued score, a text, or a natural
+    log-probability."""
     prepare: Callable[[Sequence[Any], Sequence[Any]], OfCounts] = field(repr=False)
     rows: Callable[[Sequence[Any], Sequence[Any]], Array] | None = field(default=None, repr=False)
     """Scores of the rows (N,), where the metric is their mean; None where it is not a mean (F1, correlations)."""
@@ -177,6 +178,35 @@ def _constant(predictions: Sequence[Any], references: Sequence[Any]) -> list[str
     sides = (("predictions", predictions), ("references", references))
     same = [name for name, values in sides if all(value == values[0] for value in values)]
     return [f"all {' and all '.join(same)} are the same: the correlation is 0/0 and counted as 0"] if same else []
+
+
+# ---- probabilities of classes ----------------------------------------------------------------------------------
+
+
+def _precision_recall_area(predictions: Sequence[Any], references: Sequence[Any]) -> OfCounts:
+    """Area under a class's precision-recall curve, from (0, 1) over all thresholds by straight lines; the mean of the
+    classes that are true of a row (KLUE's relations: Park et al. 2021, sec. 3.5)."""
+    curves = []
+    for name in sorted(set(references)):
+        scores = np.array([row[name] if row is not None and name < len(row) else 0.0 for row in predictions])
+        order = np.argsort(-scores, kind="stable")
+        ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # equal scores pass together
+        curves.append((order, ends, np.array([float(reference == name) for reference in references])[order]))
+
+    def value(counts: Array) -> Array:
+        area, seen = np.zeros(len(counts)), np.zeros(len(counts))
+        for order, ends, true in curves:
+            taken = counts[:, order]
+            found, passed = (np.cumsum(part, axis=1)[:, ends] for part in (taken * true, taken))
+            precision = np.divide(found, passed, out=np.ones_like(found), where=passed > 0)
+            recall = found / np.maximum(found[:, -1:], 1)
+            width = np.diff(recall, axis=1, prepend=0.0)
+            before = np.concatenate([np.ones((len(counts), 1)), precision[:, :-1]], axis=1)
+            area += (width * (precision + before) / 2).sum(axis=1)
+            seen += found[:, -1] > 0
+        return area / seen
+
+    return value
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------
@@ -327,6 +357,7 @@ METRICS: dict[str, Metric] = {
         Metric("macro_f1", "class", _tallied(macro_f1, _classes)),
         Metric("micro_f1", "class", _tallied(micro_f1, _classes_but_0)),
         Metric("matthews", "class", _tallied(matthews, _classes_and_none), undefined=_constant),
+        Metric("auprc", "probabilities", _precision_recall_area),
         Metric("pearson", "score", _pearson, undefined=_constant),
         Metric("spearman", "score", _spearman, undefined=_constant),
         Metric("f1_from_3", "score", _f1_from_3),

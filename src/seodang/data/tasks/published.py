@@ -151,7 +151,8 @@ TASKS: dict[str, Published] = {
     ),
     "klue-nli": _nli(KLUE, ("premise", "hypothesis"), "ko"),
     "klue-re": Published(
-        *("classify", ("sentence",), "label", KLUE, RELATIONS, ("micro_f1", "accuracy"), "ko"), shape=marked_entities
+        *("classify", ("sentence",), "label", KLUE, RELATIONS, ("micro_f1", "auprc", "accuracy"), "ko"),
+        shape=marked_entities,
     ),
     # KoBEST: its own tables, and those of the hub
     "kobest-boolq": Published(
