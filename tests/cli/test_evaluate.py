@@ -46,6 +46,57 @@ def test_table_json_and_files(model: str, rows: str, tmp_path: Path, capsys: pyt
     assert len(stored.samples) == 3 and stored.samples[0].where == f"{rows}:2"
 
 
+def test_an_interrupt_keeps_what_is_done(
+    model: str, rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C in the second portion: the scores of the first are printed and written, and the exit code tells."""
+    from seodang.evaluation import harness
+
+    real, asked = harness.ask, []
+
+    def ask(lm, task, items, **options):
+        asked.extend(items)
+        if len(asked) > 2:
+            raise KeyboardInterrupt
+        return real(lm, task, items, **options)
+
+    monkeypatch.setattr(harness, "ask", ask)
+    monkeypatch.setitem(harness.AT_ONCE, "continuation", 2)
+    command = ["evaluate", "--model", model, "--task", "sst2", "--data", rows, "--out", str(tmp_path / "out")]
+    assert main(command) == 130
+    shown = capsys.readouterr()
+    assert "2 rows" in shown.out and "interrupted: the scores are of the first 2 rows" in shown.err
+    stored = load_results(tmp_path / "out" / "sst2.json").tasks["sst2"]
+    assert stored.n == 2 and stored.settings["interrupted"]
+    asked.extend([None] * 2)
+    assert main(command) == 130  # before anything is done there is nothing to keep
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_an_interrupted_class_head_keeps_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from seodang.evaluation import harness
+
+    loaded = load_model(base_model(tmp_path / "base", "decoder"))
+    spec = TaskSpec("classify", "classify", ("animal", "fruit"))
+    tuned = model_for_task(loaded, spec, max_length=32, head_dropout=0.0, seed=0)
+    save_folder(tmp_path / "tuned", tuned.model, tuned.tokenizer, task=tuned.task)
+    (tmp_path / "own.csv").write_text("text,label\na fig,fruit\na cat,animal\na dog,animal\n", "utf-8")
+    real = harness.classified
+
+    def classified(*options, **more):
+        for number, found in enumerate(real(*options, **more)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield found
+
+    monkeypatch.setattr(harness, "classified", classified)
+    words = ["--model", str(tmp_path / "tuned"), "--task", "classify", "--data", str(tmp_path / "own.csv")]
+    assert main(["evaluate", *words]) == 130
+    assert "first 2 rows" in capsys.readouterr().err
+
+
 def test_demonstrations(
     model: str, rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

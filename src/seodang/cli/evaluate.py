@@ -56,7 +56,7 @@ class EvaluateConfig(ModelOptions):
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0; errors are raised."""
+    """Exit code 0, or 130 when it was interrupted and what was done is said; errors are raised."""
     if "list" in argv and "--task" in argv:
         return _list()
     config = parse(EvaluateConfig, argv, "seodang evaluate")
@@ -73,13 +73,14 @@ def main(argv: list[str]) -> int:
         shots = Shown(config.shots, config.k, config.select, config.balanced, config.seed, config.overlap)
     task = _task(config)
     lm = config.load()
-    from seodang.evaluation.harness import evaluate, results
+    from seodang.evaluation.harness import INTERRUPTED, evaluate, results
     from seodang.evaluation.results import save_results
 
     start = time.perf_counter()
     found = evaluate(
         lm, task, config.data, columns=columns, limit=config.limit, shots=shots,
         prompted=config.prompted or config.template is not None, batch_size=config.batch_size, progress=_tell,
+        keep=True,
     )  # fmt: skip
     whole = results(config.model, lm, [found], time.perf_counter() - start)
     for note in found.notes:
@@ -89,7 +90,7 @@ def main(argv: list[str]) -> int:
         save_results(whole, path)
         say(f"written: {path}")
     print_result(as_dict(found, whole.machine), config.json, table(found))
-    return 0
+    return 130 if INTERRUPTED in found.settings else 0
 
 
 def _task(config: EvaluateConfig) -> Task | str:

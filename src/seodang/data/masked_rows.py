@@ -25,7 +25,8 @@ class MaskedRows(Rows):
     sop             the same with that of sentence order (ALBERT, sec. 3.1)
     full-sentences  [CLS] text [SEP], always full: where a document ends the next one begins behind a [SEP] (RoBERTa,
                     sec. 4.2)
-    plain           [CLS] text [SEP] of one document, every chosen token masked (ELECTRA, sec. 2)
+    plain           [CLS] text [SEP] of one document, 85 % of the chosen tokens masked, the others left as they are
+                    (ELECTRA's released code; its sec. 2 masks all)
 
     Pairs are cut where a sentence begins; a tenth of them is of random shorter length (BERT, app. A.2), `short`.
     Parts of a pair never leave their document. `share`, `longest_ngram`: see `mask_tokens`. Each position has a
@@ -81,7 +82,7 @@ class MaskedRows(Rows):
 
     def _masked(self, ids: Ints, rng: np.random.Generator) -> Row:
         special = self.special
-        as_mask, as_random = (1.0, 0.0) if self.mode == "plain" else (0.8, 0.1)
+        as_mask, as_random = (0.85, 0.0) if self.mode == "plain" else (0.8, 0.1)
         noised, targets = mask_tokens(
             ids,
             ~special.is_special[ids],

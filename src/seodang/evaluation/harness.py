@@ -19,7 +19,7 @@ from seodang.evaluation.classified import results_of
 from seodang.evaluation.results import Results, Sample, TaskResult, fingerprint, fingerprint_of, summarize
 from seodang.evaluation.task import Files, Item, Rows, Shown, Task
 from seodang.evaluation.writing import Writing
-from seodang.inference.classify import classified
+from seodang.inference.classify import Prediction, classified
 from seodang.inference.language_model import LanguageModel
 from seodang.inference.requests import continuations, generations, rolling
 from seodang.prompting.asking import embedder, fitted
@@ -27,6 +27,9 @@ from seodang.prompting.template import Template
 
 AT_ONCE = {"continuation": 256, "rolling": 16, "generate": 64}
 """Rows that are asked about together: their shared beginnings are computed once. Never changes a score."""
+INTERRUPTED = "interrupted"
+"""The setting of results that are of the first rows alone."""
+INTERRUPTED_NOTE = "interrupted: the scores are of the first {:,} rows"
 
 
 def evaluate(
@@ -41,6 +44,7 @@ def evaluate(
     level: float = 0.95,
     batch_size: int = 16,
     progress: Callable[[int], None] = lambda n: None,
+    keep: bool = False,
 ) -> TaskResult:
     """The scores of `lm` on the first `limit` rows of `files`, with 95 % intervals and the majority's score.
 
@@ -48,14 +52,19 @@ def evaluate(
     names. shots: demonstrations before every question.
     prompted: asks the language model where a fine-tuned one would answer its own task with its class head.
     batch_size: of what is generated. progress: is told how many rows are done. Rows are read and asked as they come;
-    what stays of each is its sample. Raises DataError for bad files and for a demonstration that is also a row to be
-    asked, UsageError for a task that cannot be asked so.
+    what stays of each is its sample. keep: Ctrl-C ends the evaluation with the scores of the rows that are done, marked
+    as such; otherwise it is raised.
+    Raises DataError for bad files and for a demonstration that is also a row to be asked, UsageError for a task that
+    cannot be asked so.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit = {limit}", "at least one row must be evaluated", "set --limit 1 or more")
     if not prompted and shots is None and (spec := own_task(lm, task)) is not None:
         columns = columns or getattr(task, "columns", None)
-        return by_head(lm, spec, files, columns=columns, limit=limit, level=level, batch_size=batch_size)
+        return by_head(
+            lm, spec, files, columns=columns, limit=limit, level=level, batch_size=batch_size, progress=progress,
+            keep=keep,
+        )  # fmt: skip
     task = tasks.find(task) if isinstance(task, str) else task
     task = task if columns is None else with_columns(task, columns)
     rows = task.read(files, None if shots is None else replace(shots, fit=partial(_fitting, lm), embed=embedder(lm)))
@@ -64,7 +73,14 @@ def evaluate(
     chances: list[float | None] = []
     n_cut = n_short = n_dropped = 0
     for items in _chunks(islice(rows.items, limit), AT_ONCE[task.request]):
-        found = ask(lm, task, items, batch_size=batch_size)
+        try:
+            found = ask(lm, task, items, batch_size=batch_size)
+        except KeyboardInterrupt:
+            if not keep or not samples:
+                raise
+            rows.settings[INTERRUPTED] = True
+            rows.notes.append(INTERRUPTED_NOTE.format(len(samples)))
+            break
         n_cut += sum(any(getattr(one, "n_cut", 0) for one in row) for row in found)
         n_short += sum(item.n_dropped > 0 for item in items)
         n_dropped += sum(item.n_dropped for item in items)
@@ -134,13 +150,25 @@ def by_head(
     limit: int | None = None,
     level: float = 0.95,
     batch_size: int = 16,
+    progress: Callable[[int], None] = lambda n: None,
+    keep: bool = False,
 ) -> TaskResult:
-    """The scores of a fine-tuned model's class head on its own task, by the task's metrics."""
+    """The scores of a fine-tuned model's class head on its own task, by the task's metrics; see `evaluate`."""
     data = read_task(spec.name, list(files), columns=columns, labels=spec.labels, labelled=True)
     examples = data.examples[:limit]
-    found = [prediction for _, prediction in classified(lm, examples, batch_size=batch_size)]
-    whole = results_of(spec, examples, found, model="", tokenizer="", level=level)
-    return replace(whole.tasks[spec.name], notes=tuple(data.notes))
+    found: list[Prediction] = []
+    try:
+        for _, prediction in classified(lm, examples, batch_size=batch_size):
+            found.append(prediction)
+            progress(len(found))
+    except KeyboardInterrupt:
+        if not keep or not found:
+            raise
+    whole = results_of(spec, examples[: len(found)], found, model="", tokenizer="", level=level).tasks[spec.name]
+    if len(found) == len(examples):
+        return replace(whole, notes=tuple(data.notes))
+    notes = (*data.notes, INTERRUPTED_NOTE.format(len(found)))
+    return replace(whole, notes=notes, settings={**whole.settings, INTERRUPTED: True})
 
 
 def longest_answer(lm: LanguageModel, task: Writing) -> int:
