@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from seodang.models.sizes import published
-from seodang.recipes.defaults import kaplan_lr, pretraining
+from seodang.recipes.defaults import discriminator_weight, kaplan_lr, pretraining
 
 
 @pytest.mark.parametrize(("n", "rate"), [(1, 0.003239), (1_000_000, 0.0013117), (100_000_000, 0.0006693)])
@@ -60,7 +60,10 @@ def test_small_recurrent_models_take_larger_steps() -> None:
 
 
 def test_a_small_electra_learns_at_its_papers_rate() -> None:
-    assert pretraining(published("electra-mini")).lr == 5e-4
+    """And a narrower one with the lowest λ of the paper's search, at the rate of other small encoders."""
+    small, mini = published("electra-small"), published("electra-mini")
+    assert pretraining(small).lr == 5e-4 and discriminator_weight(small) == 50
+    assert pretraining(mini).lr > 1e-3 and discriminator_weight(mini) == 1
 
 
 def test_small_models_follow_kaplan() -> None:

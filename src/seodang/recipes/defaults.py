@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from seodang.models.config import ModelConfig
 from seodang.models.cost import n_parameters
+from seodang.objectives.replaced import LAMBDA
 from seodang.training.moments import StateKind
 from seodang.training.optimizer import OptimizerKind
 from seodang.training.schedule import Kind
@@ -59,7 +60,7 @@ def pretraining(config: ModelConfig) -> Hyperparameters:
         return small
     paper = PAPERS[config.family](config, n)
     # 50 times the discriminator's loss diverges at Kaplan's rates (docs/log.md): the paper's own for its small model
-    lr = min(small.lr, paper.lr) if config.family == "electra" else small.lr
+    lr = min(small.lr, paper.lr) if config.family == "electra" and discriminator_weight(config) > 1 else small.lr
     # half as many masked tokens in a step, twice as often, and encoders learn later (docs/log.md)
     batch_tokens = max(small.batch_tokens, 4096) if config.family in _ENCODERS else small.batch_tokens
     return replace(
@@ -67,6 +68,13 @@ def pretraining(config: ModelConfig) -> Hyperparameters:
         schedule=paper.schedule, min_lr_ratio=paper.min_lr_ratio,
         source=f"Kaplan et al. 2020, eq. D.1; the optimiser as {paper.source}",
     )  # fmt: skip
+
+
+def discriminator_weight(config: ModelConfig) -> float:
+    """λ of ELECTRA's objective: app. A's 50 from the width of its smallest model on, below it 1, the lowest value that
+    the authors tried. The weights that the discriminator has alone learn as fast with any λ, for Adam divides it out;
+    in the embeddings, which both read, 50 drowns what the generator learns when they are narrow (docs/log.md)."""
+    return LAMBDA if config.d_model >= 256 else 1.0
 
 
 def gpt3(config: ModelConfig, n: int) -> Hyperparameters:

@@ -28,6 +28,7 @@ from seodang.objectives.recurrent import CarriedState
 from seodang.objectives.replaced import ReplacedTokenDetection
 from seodang.objectives.seq2seq import TeacherForcing
 from seodang.recipes.config import PretrainingTask
+from seodang.recipes.defaults import discriminator_weight
 from seodang.recipes.plan import say
 from seodang.text.tokenizer import Tokenizer
 
@@ -226,7 +227,7 @@ def _rows(task: PretrainingTask, shards: TokenShards, *, ids: SpecialIds, model:
 
 def _objective(task: PretrainingTask, model: Model) -> Objective:
     if task == "replaced":
-        return ReplacedTokenDetection()
+        return ReplacedTokenDetection(discriminator_weight(model.config))
     if task in _MODES:
         return MaskedLanguageModelling({"next-sentence": "next_sentence", "sentence-order": "sentence_order"}.get(task))
     # Vaswani et al. 2017, sec. 5.4

@@ -80,5 +80,5 @@ ENCODERS: dict[str, ModelConfig] = {
     "electra-small": _electra(12, 256, 128, 1 / 4),
     "electra-base": _electra(12, 768, 768, 1 / 3),
     "electra-large": _electra(24, 1024, 1024, 1 / 4),
-    "electra-mini": _electra(4, 128, 128, 1 / 2, **_MINI),
+    "electra-mini": _electra(2, 128, 128, 1 / 2, **_MINI),
 }
