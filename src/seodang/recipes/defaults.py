@@ -56,9 +56,6 @@ def pretraining(config: ModelConfig) -> Hyperparameters:
     )  # fmt: skip
     if config.family in _RECURRENT:
         return replace(small, lr=_RECURRENT[config.family], source="measured on the mini sizes; the rest as GPT-3")
-    if config.family == "gpt1":
-        # with its norms behind the residuals it diverges at Kaplan's rate (docs/log.md); so do the papers' rates differ
-        return replace(small, lr=small.lr * 2.5e-4 / 6e-4, source=f"{small.source}, at GPT-1's share of its rate")
     if config.family not in ("transformer", *_ENCODERS):
         return small
     paper = PAPERS[config.family](config, n)

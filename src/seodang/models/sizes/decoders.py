@@ -6,11 +6,13 @@ import math
 from typing import Any
 
 from seodang.models.config import ModelConfig, RoPE
+from seodang.models.sizes.encoders import init_std
 
 
 def _gpt1(**sizes: Any) -> ModelConfig:
     # Radford et al. 2018, sec. 4.1; the published vocabulary has 40,478 entries
-    return ModelConfig(family="gpt1", **{"vocab_size": 40478, "context_length": 512, **sizes}).with_dropout(0.1)
+    fixed = {"vocab_size": 40478, "context_length": 512, "init_std": init_std(sizes.get("d_model", 768))}
+    return ModelConfig(family="gpt1", **{**fixed, **sizes}).with_dropout(0.1)
 
 
 def _gpt2(**sizes: Any) -> ModelConfig:

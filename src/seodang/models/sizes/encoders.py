@@ -8,11 +8,11 @@ from typing import Any
 from seodang.models.config import ModelConfig
 
 
-def _init_std(d_model: int) -> float:
-    """BERT's 0.02 at its width of 768; what is narrower starts with scores q·k of the same spread.
+def init_std(d_model: int) -> float:
+    """BERT's and GPT-1's 0.02 at their width of 768; what is narrower starts with scores q·k of the same spread.
 
-    At 0.02 the attention of a narrow encoder is all but uniform, and it learns no more than how often each token
-    occurs (docs/log.md).
+    At 0.02 the attention of a narrow model with its norms behind the residuals is all but uniform: for long it learns
+    no more than how often each token occurs, and GPT-1 may diverge when it begins to learn more (docs/log.md).
     """
     return max(0.02, round(0.02 * math.sqrt(768 / d_model), 3))
 
@@ -24,7 +24,7 @@ def _encoder(family: str, n_layers: int, d_model: int, *, dropout: float = 0.1, 
         "activation": "gelu",
         "norm_eps": 1e-12,
         "n_segments": 2,
-        "init_std": _init_std(d_model),
+        "init_std": init_std(d_model),
     }
     config = ModelConfig(family=family, n_layers=n_layers, d_model=d_model, **{**defaults, **sizes})
     return config.with_dropout(dropout)
