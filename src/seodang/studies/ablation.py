@@ -77,6 +77,6 @@ def _draw(config: AblationConfig, summaries: list[Summary]) -> Any:
         if set(of) != set(tasks):  # not all of it is finished
             continue
         found = [of[task] for task in tasks]
-        lows, highs = [entry.lowest for entry in found], [entry.highest for entry in found]
+        lows, highs = ([entry.spread[end] for entry in found] for end in (0, 1))
         bars.append(Line(variant, [], [entry.score for entry in found], lows, highs, colour=colour))
     return draw_bars(config.out / "figure.png", tasks, bars, "score")

@@ -36,6 +36,11 @@ class Summary:
     """Of always saying the most frequent class."""
     n_rows: int
 
+    @property
+    def spread(self) -> tuple[float, float]:
+        """From the lowest to the highest seed; of one seed, the interval over the rows."""
+        return (self.lowest, self.highest) if self.n_seeds > 1 else (self.low, self.high)
+
 
 def summarise(rows: Sequence[Row], by: Sequence[str]) -> list[Summary]:
     """The rows that agree in the columns `by`, in their task and measure, as one; in the order of their first ones."""
@@ -67,7 +72,7 @@ def in_words(summary: Summary | None) -> str:
     """A place of a table, in hundredths: the mean and the seeds' range, or one seed's interval over the rows."""
     if summary is None:
         return "–"
-    ends = (summary.lowest, summary.highest) if summary.n_seeds > 1 else (summary.low, summary.high)
+    ends = summary.spread
     return f"{100 * summary.score:.1f} ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
 
 

@@ -55,8 +55,8 @@ def _draw(config: TransferConfig) -> Any:
                     f"{task} ({found[0].measure})",
                     [entry.labels["layers"] for entry in found],
                     [entry.score for entry in found],
-                    [entry.lowest for entry in found],
-                    [entry.highest for entry in found],
+                    [entry.spread[0] for entry in found],
+                    [entry.spread[1] for entry in found],
                     colour=colour,
                 )
             )
