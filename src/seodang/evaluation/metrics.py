@@ -183,7 +183,7 @@ def _constant(predictions: Sequence[Any], references: Sequence[Any]) -> list[str
 # ---- probabilities of classes ----------------------------------------------------------------------------------
 
 
-def _precision_recall_area(predictions: Sequence[Any], references: Sequence[Any]) -> OfCounts:
+def precision_recall_area(predictions: Sequence[Any], references: Sequence[Any]) -> OfCounts:
     """Area under a class's precision-recall curve, from (0, 1) over all thresholds by straight lines; the mean of the
     classes that are true of a row (KLUE's relations: Park et al. 2021, sec. 3.5)."""
     curves = []
@@ -357,7 +357,7 @@ METRICS: dict[str, Metric] = {
         Metric("macro_f1", "class", _tallied(macro_f1, _classes)),
         Metric("micro_f1", "class", _tallied(micro_f1, _classes_but_0)),
         Metric("matthews", "class", _tallied(matthews, _classes_and_none), undefined=_constant),
-        Metric("auprc", "probabilities", _precision_recall_area),
+        Metric("auprc", "probabilities", precision_recall_area),
         Metric("pearson", "score", _pearson, undefined=_constant),
         Metric("spearman", "score", _spearman, undefined=_constant),
         Metric("f1_from_3", "score", _f1_from_3),
