@@ -186,10 +186,14 @@ def test_memory_does_not_grow_with_the_rows(lm: LanguageModel, tmp_path: Path, m
     assert found.n == 32 and asked == [16, 16]
 
 
-def test_a_class_head_answers_its_own_task(tmp_path: Path) -> None:
-    settings = TaskSettings(TaskSpec("sst2", "classify", ("negative", "positive")))
+def with_head(spec: TaskSpec) -> LanguageModel:
+    """A model that was fine-tuned for two classes, its head as it was drawn."""
     model, _ = with_classes(taught().model, 2, generator=torch.Generator().manual_seed(1))
-    model = LanguageModel(model, taught().tokenizer, fine_tuned=settings.to_dict())
+    return LanguageModel(model, taught().tokenizer, fine_tuned=TaskSettings(spec).to_dict())
+
+
+def test_a_class_head_answers_its_own_task(tmp_path: Path) -> None:
+    model = with_head(TaskSpec("sst2", "classify", ("negative", "positive")))
     path = tmp_path / "dev.tsv"
     path.write_text("sentence\tlabel\nthe cat sat\t1\nthe dog sat\t0\nwhere is the cat\t1\n", "utf-8")
     found = evaluate(model, "sst2", [path])
@@ -202,9 +206,7 @@ def test_a_class_head_answers_its_own_task(tmp_path: Path) -> None:
 
 
 def test_a_class_head_reads_the_columns_that_are_named(tmp_path: Path) -> None:
-    settings = TaskSettings(TaskSpec("classify", "classify", ("bad", "good")))
-    model, _ = with_classes(taught().model, 2, generator=torch.Generator().manual_seed(1))
-    model = LanguageModel(model, taught().tokenizer, fine_tuned=settings.to_dict())
+    model = with_head(TaskSpec("classify", "classify", ("bad", "good")))
     path = tmp_path / "own.tsv"
     path.write_text("text\tlabel\tsaid\tstars\nnone\tgood\tthe cat sat\tbad\nnone\tbad\tthe dog\tgood\n", "utf-8")
     task = tasks.find("classify")

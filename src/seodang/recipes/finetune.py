@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from seodang.checkpoints.resolve import Loaded, load_model, resolve
@@ -58,7 +58,7 @@ def finetune(config: FinetuneConfig) -> RunResult:
     resolve(checkpoint or config.model)
     expand((*config.data, *config.eval))  # what is missing is said before anything is made
     data = _read(config)
-    if shared := data.shared():
+    if shared := data.shared:
         n = len(data.held_out)
         say(f"note: {shared:,} of {n:,} held-out examples are also learned from: the score says little of others")
     scratch = config.from_scratch and checkpoint is None
@@ -109,6 +109,7 @@ class _Data:
     notes: list[str]
     counts: dict[str, int]
 
+    @cached_property
     def shared(self) -> int:
         """Examples to be asked that are also learned from."""
         learned = {(example.texts, example.answers) for example in self.train}
@@ -257,7 +258,7 @@ def _score(result: RunResult, config: FinetuneConfig, prepared: Prepared, data: 
     about = {
         "dtype": str(machine.dtype).removeprefix("torch."), "seconds": round(time.monotonic() - started, 3),
         "data": [str(path) for path in config.eval] or "held out of --data", "classes": [asdict(one) for one in counts],
-        "train": data.counts, "also_in_training": data.shared(),
+        "train": data.counts, "also_in_training": data.shared,
     }  # fmt: skip
     train_labels = [example.label for example in data.train if example.label is not None]
     results = results_of(

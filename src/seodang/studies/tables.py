@@ -72,8 +72,8 @@ def in_words(summary: Summary | None) -> str:
     """A place of a table, in hundredths: the mean and the seeds' range, or one seed's interval over the rows."""
     if summary is None:
         return "–"
-    ends = summary.spread
-    return f"{100 * summary.score:.1f} ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
+    low, high = summary.spread
+    return f"{100 * summary.score:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def seeds_in_words(summaries: Sequence[Summary]) -> str:
