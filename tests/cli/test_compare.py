@@ -43,6 +43,48 @@ def test_results_as_a_table(files: list[str], capsys: pytest.CaptureFixture[str]
     assert "0.0312 (0.0625)" in capsys.readouterr().out
 
 
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    """Of two models the results on tasks of GLUE: the second has one more."""
+    found = {"base/sst2": task([0] * 8), "base/rte": task([0] * 8)}
+    found |= {"tuned/a/sst2": task([1] * 8), "tuned/b/rte": task([1] * 6 + [0] * 2), "tuned/c/qnli": task([0] * 8)}
+    for name, entry in found.items():
+        path = tmp_path / name / "evaluation.json"
+        path.parent.mkdir(parents=True)
+        save_results(results(name, entry, name.split("/")[-1]), path)
+        (path.parent / "run.json").write_text("{}")
+    return [str(tmp_path / "base"), str(tmp_path / "tuned")]
+
+
+def test_averages_of_folders(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What both have is averaged: (0.75 + 1) / 2 beside 0.25; alone the second has (0.75 + 1 + 0.25) / 3."""
+    assert main(["compare", *folders, "--average", "glue"]) == 0
+    out, err = capsys.readouterr()
+    without = "(2 of 9 tasks; without cola, mrpc, stsb, qqp, mnli, qnli, wnli)"
+    assert f"base: glue average 0.2500 {without}" in out and f"tuned: glue average 0.8750 {without}" in out
+    assert "sst2: accuracy of 8 rows" in out and "tuned alone has qnli" in err
+    assert main(["compare", folders[1], "--average", "glue", "--json"]) == 0
+    (alone,) = json.loads(capsys.readouterr().out)["average"]
+    assert alone["value"] == pytest.approx(2 / 3) and alone["parts"]["qnli"] == 0.25
+    assert main(["compare", *folders, "--average", "gpt1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["value"] for one in found["average"]] == [0.25, 0.875] and len(found["rows"]) == 2
+
+
+def test_mistakes_with_averages(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, tuned = folders
+    assert main(["compare", base, "--average", "klue"]) == 2
+    assert "klue average of no task" in capsys.readouterr().err
+    assert main(["compare", base, "--average", "glue", "--prompt", "a"]) == 2
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(["compare", base, str(empty)]) == 3
+    assert "holds no results" in capsys.readouterr().err
+    save_results(results("again", task([0] * 8), "rte"), tmp_path / "base/again.json")
+    assert main(["compare", base, tuned]) == 3
+    assert "rte is there twice" in capsys.readouterr().err
+
+
 def test_short_names() -> None:
     assert short_names(["/a/b/one", "/a/c/two"]) == {"/a/b/one": "one", "/a/c/two": "two"}
     assert list(short_names(["/a/b/x", "/a/c/x"]).values()) == ["b/x", "c/x"]
@@ -109,7 +151,7 @@ def test_a_task_through_both(two_models: list[str], tmp_path: Path, capsys: pyte
 
 def test_mistakes_with_prompts(two_models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for extra, said in (
-        ([], "no FILE.json, and there is neither a task nor a prompt"),
+        ([], "holds no results"),
         (["--task", "sst2"], "no rows to compare on"),
         (["--prompts", "nowhere.txt"], "nowhere.txt does not exist"),
         (["--prompt", "a", "--batch-size", "0"], "batch_size = 0"),

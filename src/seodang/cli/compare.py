@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -29,7 +29,9 @@ class CompareConfig:
     """
 
     what: tyro.conf.Positional[tuple[str, ...]]
-    """Models or checkpoints; or results, FILE.json, that `seodang evaluate` wrote."""
+    """Models or checkpoints; or results that `seodang evaluate` wrote: FILE.json, or a folder with many of them."""
+    average: Literal["glue", "gpt1", "klue", "kobest"] | None = None
+    """Of results: the benchmark's average over its tasks, too; of one alone if you like."""
     allow: Texts = ()
     """Setting that may differ, because it is what you compare: shots, template, prompts …; settings: all of them."""
     task: str | None = None
@@ -75,7 +77,9 @@ class CompareConfig:
 def main(argv: list[str]) -> int:
     """Exit code 0; errors are raised."""
     config = parse(CompareConfig, argv, "seodang compare")
-    if len(config.what) < 2:
+    if config.average and (config.task or config.prompt or config.prompts):
+        raise UsageError("--average with a task or a prompt", "it is over results", "evaluate with --out first")
+    if len(config.what) < (1 if config.average else 2):
         raise UsageError("nothing to compare with", "one alone has no difference", "name two or more")
     twice = next((name for name in config.what if config.what.count(name) > 1), None)
     if twice:
@@ -87,23 +91,39 @@ def main(argv: list[str]) -> int:
     from seodang.evaluation.compare import compare_results
 
     results = _evaluated(config) if config.task else _loaded(config.what)
-    found = compare_results(results, config.what, config.allow)
-    _say(found.notes)
-    print_result(found.to_dict(), config.json, comparison_lines(found))
+    document, lines = _averaged(config, results) if config.average else ({}, [])
+    if len(results) > 1:
+        found = compare_results(results, config.what, config.allow)
+        _say(found.notes)
+        document, lines = {**found.to_dict(), **document}, comparison_lines(found) + lines
+    print_result(document, config.json, lines)
     return 0
 
 
 def _loaded(what: Sequence[str]) -> list[Results]:
-    models = [name for name in what if not name.endswith(".json")]
-    if models:
-        raise UsageError(
-            f"{models[0]} is no FILE.json, and there is neither a task nor a prompt",
-            "results are compared as they are; models need something to do",
-            'add --task NAME --data FILE, or --prompt "…", or give results that seodang evaluate wrote',
-        )
-    from seodang.evaluation.results import load_results
+    from seodang.evaluation.results import gather_results, load_results
 
-    return [load_results(Path(name)) for name in what]
+    for name in what:
+        if not name.endswith(".json") and not Path(name).is_dir():
+            raise UsageError(
+                f"{name} holds no results, and there is neither a task nor a prompt",
+                "results are compared as they are; models need something to do",
+                'add --task NAME --data FILE, or --prompt "…", or give results that seodang evaluate wrote',
+            )
+    return [load_results(name) if name.endswith(".json") else gather_results(name) for name in what]
+
+
+def _averaged(config: CompareConfig, results: Sequence[Results]) -> tuple[dict[str, Any], list[str]]:
+    """The average of each, as JSON has it and for people."""
+    from seodang.evaluation.averages import averages
+
+    assert config.average is not None
+    scores = [{name: {key: one.value for key, one in task.measurements.items()} for name, task in entry.tasks.items()}
+              for entry in results]  # fmt: skip
+    found = averages(config.average, scores)
+    names = short_names(config.what)
+    lines = [f"{names[name]}: {one}" for name, one in zip(config.what, found, strict=True)]
+    return {"average": [{"model": name, **asdict(one)} for name, one in zip(config.what, found, strict=True)]}, lines
 
 
 def _evaluated(config: CompareConfig) -> list[Results]:
@@ -165,7 +185,7 @@ def _say(notes: Iterable[str]) -> None:
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """As much of each path, from its end, as tells it from the others."""
-    for depth in range(1, max(len(Path(name).parts) for name in names)):
+    for depth in range(1, max(len(Path(name).parts) for name in names) + 1):
         short = {name: "/".join(Path(name).parts[-depth:]) for name in names}
         if len(set(short.values())) == len(short):
             return short

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -95,3 +95,16 @@ def average(name: str, scores: Mapping[str, Mapping[str, float]]) -> Average:
     if not parts:
         raise UsageError(f"the {name} average of no task", f"it is over {', '.join(PARTS[name])}", "measure some")
     return Average(name, fmean(parts.values()), parts, tuple(part for part in PARTS[name] if part not in parts))
+
+
+def averages(name: str, models: Sequence[Mapping[str, Mapping[str, float]]]) -> list[Average]:
+    """`average` of each of some models, over the parts that all of them have: of others it would be another number."""
+    alone = [average(name, scores) for scores in models]
+    shared = set.intersection(*(set(one.parts) for one in alone))
+    if not shared:
+        has = "; ".join(", ".join(one.parts) for one in alone)
+        raise UsageError(f"no task of the {name} average is there for all", f"they have {has}", "measure the same ones")
+    return [
+        average(name, {task: scores[task] for part in shared for task, _ in PARTS[name][part] if task in scores})
+        for scores in models
+    ]

@@ -208,6 +208,29 @@ def load_results(path: Path | str, *, samples: bool = True) -> Results:
         raise DataError(f"{path} is damaged", f"{type(error).__name__}: {error}", "evaluate again") from None
 
 
+def gather_results(folder: Path | str) -> Results:
+    """All results that lie below a folder, of one model on many tasks or of one fine-tuned model for each.
+
+    Raises DataError where there are none, for a task that is there twice, and as `load_results` does.
+    """
+    tasks: dict[str, TaskResult] = {}
+    found: list[Results] = []
+    where: dict[str, Path] = {}
+    for path in sorted(Path(folder).rglob("*.json")):
+        if not samples_path(path).is_file():  # a model's config, a run's settings …
+            continue
+        found.append(load_results(path))
+        for name, task in found[-1].tasks.items():
+            if name in tasks:
+                raise DataError(f"{name} is there twice", f"{where[name]} and {path}", "keep one of them in the folder")
+            tasks[name], where[name] = task, path
+    if not found:
+        why = "no FILE.json of `seodang evaluate --out` lies below it"
+        raise DataError(f"{folder} holds no results", why, 'give results; a model needs --task and --data, or --prompt')
+    types = {one.machine.get("dtype") for one in found}
+    return Results(str(folder), found[0].tokenizer, tasks, {"dtype": types.pop()} if len(types) == 1 else {})
+
+
 def _with_samples(path: Path, sha256: str, tasks: dict[str, TaskResult]) -> dict[str, TaskResult]:
     if not path.is_file():
         raise DataError(f"{path} is missing", "the rows of the results lie there", "put it there again")
