@@ -110,6 +110,9 @@ def test_a_tree_is_its_texts() -> None:
     assert branch.ids == [2, 3, 4] and branch.visible()[0].tolist() == [
         [True, True, False, False], [True, True, True, False], [True, True, False, True]
     ]  # fmt: skip
+    long = [(1, 2, *range(10, 40)), (1, 2, *range(50, 80))]  # two tokens of 32 are not worth a stretch of keys
+    (apart,) = plant(long, 100)
+    assert len(apart.ids) == 64 and apart.parents[32] == -1
 
 
 def test_positions_that_depend_on_the_length_are_computed_row_by_row() -> None:

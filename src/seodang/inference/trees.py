@@ -17,6 +17,10 @@ from torch import Tensor
 
 from seodang.inference.decode import common_prefix
 
+_WORTH_SHARING = 8
+"""Tokens; fewer, and less than an eighth of a text, are computed again: the keys between them and their text, which
+attention would have to pass over, cost more."""
+
 
 @dataclass
 class Tree:
@@ -68,6 +72,8 @@ def plant(texts: Sequence[tuple[int, ...]], budget: int, start: int = 0) -> Iter
     for number in order:
         text = texts[number]
         shared = common_prefix(before, text) if before is not None else start
+        if shared - start < min(_WORTH_SHARING, (len(text) - start) / 8):
+            shared = start
         limit = budget if 2 * (shared - start) < len(text) - start else 2 * budget
         if tree.paths and len(tree.ids) + len(text) - shared > limit:
             yield tree

@@ -165,6 +165,8 @@ class GatedMLP(MLP):
         gate, up = self.gate(x), self.up(x)
         if self.activation is F.silu and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return self.down(_SwiGLU.apply(gate, up))
+        if not torch.is_grad_enabled():
+            return self.down(self.activation(gate).mul_(up))
         return self.down(self.activation(gate) * up)
 
 
