@@ -1,8 +1,8 @@
 """Our evaluation against lm-evaluation-harness's `hf` model: the same rows, the same folder, in turns, in one process.
 
 The tasks are lm-evaluation-harness's own files, which read the rows from here; every prompt is compared, every
-log-probability, every score. What is timed are the requests alone (log P of each answer), on both sides, and on ours
-the whole of `evaluate` as well. One thread unless OMP_NUM_THREADS says otherwise.
+log-probability or generated text, every score. What is timed are the requests alone, on both sides, and on ours the
+whole of `evaluate` as well. One thread unless OMP_NUM_THREADS says otherwise.
 
     python benchmarks/against_lm_eval.py sst2=dev.tsv arc_easy=arc_easy_dev.jsonl --rows 100 --batch-size 1
 
@@ -14,12 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,26 @@ def _copa(example: Any) -> dict[str, Any]:
     return {**told, "alternative_1": first, "alternative_2": second, "label": example.label}
 
 
+def _race(example: Any) -> dict[str, Any]:
+    problem = {"question": example.texts[1], "options": list(example.answers), "answer": "ABCD"[example.label]}
+    return {"article": example.texts[0], "problems": repr([problem])}
+
+
+def _wic(example: Any) -> dict[str, Any]:
+    first, second = example.texts
+    return {"context_1": first, "context_2": second, "word": re.findall(r"\[(.+?)\]", first)[0], "label": example.label}
+
+
+def _articles(file: str) -> Iterator[dict[str, Any]]:
+    from seodang.evaluation.tasks.wikitext import articles
+
+    return ({"page": text} for text, _ in articles(Path(file)))
+
+
+def _sums(file: str) -> Iterator[dict[str, Any]]:
+    return map(json.loads, Path(file).read_text("utf-8").splitlines())
+
+
 def _named(*names: str) -> Callable[[Any], dict[str, Any]]:
     return lambda example: {**dict(zip(names, example.texts, strict=True)), "label": example.label}
 
@@ -64,14 +86,23 @@ TASKS: dict[str, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     "cola": ("cola", "glue/cola/default.yaml", _named("sentence")),
     "rte": ("rte", "glue/rte/default.yaml", _named("sentence1", "sentence2")),
     "mrpc": ("mrpc", "glue/mrpc/default.yaml", _named("sentence1", "sentence2")),
+    "mnli": ("mnli", "glue/mnli/default.yaml", _named("premise", "hypothesis")),
+    "qnli": ("qnli", "glue/qnli/default.yaml", _named("question", "sentence")),
+    "race": ("race", "race/race.yaml", _race),
     "kobest_boolq": ("kobest-boolq", "kobest/kobest_boolq.yaml", _named("paragraph", "question")),
     "kobest_copa": ("kobest-copa", "kobest/kobest_copa.yaml", _copa),
     "kobest_hellaswag": ("kobest-hellaswag", "kobest/kobest_hellaswag.yaml", _endings),
     "kobest_sentineg": ("kobest-sentineg", "kobest/kobest_sentineg.yaml", _named("sentence")),
+    "kobest_wic": ("kobest-wic", "kobest/kobest_wic.yaml", _wic),
+    "wikitext": ("wikitext-pages", "wikitext/wikitext.yaml", _articles),
+    "gsm8k": ("gsm8k", "gsm8k/gsm8k.yaml", _sums),
 }
-"""Their name → ours, their file below lm_eval/tasks, and a row in the layout of the hub."""
+"""Their name → ours, their file below lm_eval/tasks, and a row, or all rows of a file, in the layout of the hub."""
 
-SAME = {"accuracy": "acc", "accuracy_norm": "acc_norm", "matthews": "mcc", "f1": "f1", "macro_f1": "f1"}
+SAME = {
+    "accuracy": "acc", "accuracy_norm": "acc_norm", "matthews": "mcc", "f1": "f1", "macro_f1": "f1",
+    "strict": "exact_match,strict-match", "flexible": "exact_match,flexible-extract",
+}  # fmt: skip
 
 
 def hub_rows(name: str, file: str, n: int) -> Rows:
@@ -79,6 +110,8 @@ def hub_rows(name: str, file: str, n: int) -> Rows:
     from seodang.data.tasks import read_task
 
     ours, _, layout = TASKS[name]
+    if layout in (_articles, _sums):
+        return list(islice(layout(file), n))
     return [layout(example) for example in read_task(ours, file).examples[:n]]
 
 
@@ -112,28 +145,54 @@ def engines(folder: str, batch_size: str, n_turns: int) -> tuple[Any, Any, list[
     from lm_eval.models.huggingface import HFLM
 
     from seodang.inference.language_model import load
-    from seodang.inference.requests import continuations
+    from seodang.inference.requests import continuations, generations, rolling
 
     ours, times = load(folder, device="cpu"), []
 
     class Turns(HFLM):
         def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
-            found = {}
-            for part in turns_of(requests, n_turns):
-                pairs = [request.args for request in part]
-                start, busy = time.perf_counter(), time.process_time()
-                own = continuations(ours, pairs)
-                middle, busy_middle = time.perf_counter(), time.process_time()
-                theirs = super().loglikelihood(part, disable_tqdm=True)
-                end, busy_end = time.perf_counter(), time.process_time()
-                found |= {id(request): pair for request, pair in zip(part, theirs, strict=True)}
-                gaps = [abs(a.logprob - b[0]) for a, b in zip(own, theirs, strict=True)]
-                times.append(
-                    {"rows": len({request.doc_id for request in part}), "ours": middle - start, "hf": end - middle,
-                     "ours_busy": busy_middle - busy, "hf_busy": busy_end - busy_middle, "gap": max(gaps),
-                     "greedy": sum(a.is_greedy != b[1] for a, b in zip(own, theirs, strict=True))}
-                )  # fmt: skip
-            return [found[id(request)] for request in requests]
+            return in_turns(
+                requests,
+                lambda asked: [(one.logprob, one.is_greedy) for one in continuations(ours, asked)],
+                super().loglikelihood,
+                lambda a, b: (abs(a[0] - b[0]), a[1] != b[1]),
+            )
+
+        def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
+            return in_turns(
+                requests,
+                lambda asked: [one.logprob for one in rolling(ours, [text for (text,) in asked])],
+                super().loglikelihood_rolling,
+                lambda a, b: (abs(a - b), False),
+            )
+
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
+            # a batch on our side is what it is on theirs
+            def own(asked: list[Any]) -> list[str]:
+                size = self.batch_size if isinstance(self.batch_size, int) else 16
+                found = generations(ours, [text for text, _ in asked], asked[0][1]["until"], batch_size=size)
+                return [one.text for one in found]
+
+            return in_turns(requests, own, super().generate_until, lambda a, b: (0.0, a != b))
+
+    def in_turns(
+        requests: list[Any], own: Callable[[list[Any]], Any], theirs: Callable[..., Any], differ: Callable[..., Any]
+    ) -> list[Any]:
+        found = {}
+        for part in turns_of(requests, n_turns):
+            start, busy = time.perf_counter(), time.process_time()
+            mine = own([request.args for request in part])
+            middle, busy_middle = time.perf_counter(), time.process_time()
+            other = theirs(part, disable_tqdm=True)
+            end, busy_end = time.perf_counter(), time.process_time()
+            found |= {id(request): answer for request, answer in zip(part, other, strict=True)}
+            unlike = [differ(a, b) for a, b in zip(mine, other, strict=True)]
+            times.append(
+                {"rows": len({request.doc_id for request in part}), "ours": middle - start, "hf": end - middle,
+                 "ours_busy": busy_middle - busy, "hf_busy": busy_end - busy_middle,
+                 "gap": max(gap for gap, _ in unlike), "unlike": sum(other for _, other in unlike)}
+            )  # fmt: skip
+        return [found[id(request)] for request in requests]
 
     size = int(batch_size) if batch_size.isdigit() else batch_size
     return ours, Turns(folder, device="cpu", batch_size=size), times
@@ -167,10 +226,25 @@ def limit(lm: Any, pairs: list[tuple[str, str]]) -> float:
     return flops / rate
 
 
+def texts_of(sample: dict[str, Any]) -> list[Any]:
+    """What the harness asked of a row, as our items have it: pairs for continuations, texts alone for the others."""
+    arguments = sample["arguments"]
+    if isinstance(arguments, dict):
+        arguments = [list(arguments[f"gen_args_{i}"].values()) for i in range(len(arguments))]
+    pairs = [tuple(one) for one in arguments]
+    return [pair if len(pair) == 2 and isinstance(pair[1], str) else pair[0] for pair in pairs]
+
+
+def their_name(measurement: str, metric: str) -> str:
+    """The harness's name of one of our measurements."""
+    name = SAME.get(measurement, SAME.get(metric, measurement))
+    return name if "," in name else f"{name},none"
+
+
 def compare(
-    name: str, data: Path, folder: Path, ours: Any, theirs: Any, times: list[dict[str, float]]
+    name: str, file: str, data: Path, folder: Path, ours: Any, theirs: Any, times: list[dict[str, float]]
 ) -> dict[str, Any]:
-    """One task: scores of both, their greatest difference for a row, rows a second."""
+    """One task: scores of both, ours from `file` and theirs from `data`, how far they are apart, rows a second."""
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
@@ -180,33 +254,31 @@ def compare(
     times.clear()
     key = task_file(name, data, folder)
     result = simple_evaluate(
-        theirs, tasks=[key], task_manager=TaskManager(include_path=str(folder)), bootstrap_iters=0, log_samples=True
-    )
+        theirs, tasks=[key], num_fewshot=0, task_manager=TaskManager(include_path=str(folder)), bootstrap_iters=0,
+        log_samples=True,
+    )  # fmt: skip
     samples = sorted(result["samples"][key], key=lambda sample: sample["doc_id"])
     task = tasks.find(TASKS[name][0])
     start = time.perf_counter()
-    own = evaluate(ours, task, [data])
+    own = evaluate(ours, task, [file], limit=len(samples))
     whole = time.perf_counter() - start
-    asked = [list(item.asked) for item in task.read([data]).items]
-    unlike = sum(
-        one != [tuple(sample["arguments"][f"gen_args_{i}"][f"arg_{j}"] for j in (0, 1)) for i in range(len(one))]
-        if isinstance(sample["arguments"], dict) else one != [tuple(pair) for pair in sample["arguments"]]
-        for one, sample in zip(asked, samples, strict=True)
-    )  # fmt: skip
+    asked = [list(item.asked) for item in islice(task.read([file]).items, len(samples))]
+    unlike = sum(one != texts_of(sample) for one, sample in zip(asked, samples, strict=True))
     reported = result["results"][key]
-    names = {measure: f"{SAME.get(measure, SAME[one.metric])},none" for measure, one in own.measurements.items()}
+    names = {measure: their_name(measure, one.metric) for measure, one in own.measurements.items()}
     scores = {
         measure: (one.value, reported[names[measure]])
         for measure, one in own.measurements.items()
         if names[measure] in reported
     }
     rows = sum(turn["rows"] for turn in times)
-    share = limit(ours, [pair for row in asked for pair in row]) / sum(turn["ours_busy"] for turn in times)
+    pairs = [pair for row in asked for pair in row if isinstance(pair, tuple)]
+    share = limit(ours, pairs) / sum(turn["ours_busy"] for turn in times) if pairs else None
     return {
         "task": name, "rows": own.n, "scores": scores, "unlike_prompts": unlike,
         "largest_difference_of_a_score": max(abs(a - b) for a, b in scores.values()),
         "largest_difference_of_an_answer": max(turn["gap"] for turn in times),
-        "unlike_greedy": int(sum(turn["greedy"] for turn in times)),
+        "unlike_texts": int(sum(turn["unlike"] for turn in times)),
         "rows_per_second": {side: rows / sum(turn[side] for turn in times) for side in ("ours", "hf")},
         "rows_per_second_of_evaluate": own.n / whole,
         "share_of_the_limit": share,
@@ -235,7 +307,7 @@ def main() -> None:
             data = scratch / f"{name}.jsonl"
             rows = hub_rows(name, file, options.rows)
             data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-            found.append(compare(name, data, scratch, ours, theirs, times))
+            found.append(compare(name, file, data, scratch, ours, theirs, times))
             print(words(found[-1]), file=sys.stderr if options.json else sys.stdout, flush=True)
     if options.json:
         print(json.dumps({"benchmark": "against_lm_eval", "batch_size": options.batch_size, "machine": machine(),
@@ -245,13 +317,14 @@ def main() -> None:
 def words(one: dict[str, Any]) -> str:
     scores = ", ".join(f"{name} {a:.4f} and {b:.4f}" for name, (a, b) in one["scores"].items())
     rates, ratio, gap = one["rows_per_second"], one["ratio"], one["largest_difference_of_an_answer"]
-    share = one["share_of_the_limit"]
+    share = "" if one["share_of_the_limit"] is None else f"{one['share_of_the_limit']:.0%} of the limit; "
+    other = f", {one['unlike_texts']} texts or marks of the most probable differ" if one["unlike_texts"] else ""
     return (
         f"{one['task']}, {one['rows']} rows: {scores}; an answer differs by at most {gap:.1e}, "
-        f"{one['unlike_prompts']} prompts differ\n  {rates['ours']:.2f} rows a second and {rates['hf']:.2f}: "
+        f"{one['unlike_prompts']} prompts differ{other}\n  {rates['ours']:.2f} rows a second and {rates['hf']:.2f}: "
         f"{ratio['median']:.1f} times ({ratio['low']:.1f} to {ratio['high']:.1f}), "
         f"{one['ratio_of_processor_time']:.1f} in processor time; "
-        f"{share:.0%} of the limit; the whole of evaluate {one['rows_per_second_of_evaluate']:.2f}"
+        f"{share}the whole of evaluate {one['rows_per_second_of_evaluate']:.2f}"
     )
 
 

@@ -183,3 +183,12 @@ def test_mistakes(
     assert main(["evaluate", "--model", model, *(rows if option == "ROWS" else option for option in options)]) == code
     error = capsys.readouterr().err
     assert said in error and "why:" in error or "fix:" in error
+
+
+def test_an_answer_that_does_not_fit_is_named(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "own.jsonl"
+    answers = (["a cat", "a dog"], ["a mat", "the cat sat on the mat and " * 60])
+    rows = [{"question": "what is it", "answers": list(one), "label": 0} for one in answers]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert main(["evaluate", "--model", model, "--task", "choice", "--data", str(path)]) == 3
+    assert "own.jsonl:2: the continuation has" in capsys.readouterr().err

@@ -255,6 +255,8 @@ def test_what_cannot_be_asked(lm: LanguageModel) -> None:
         continuations(lm, [("a", "b"), ("a", "")])
     with pytest.raises(DataError, match="continuation 1 has"):
         continuations(lm, [("a", " ".join(TEXTS))])
+    with pytest.raises(DataError, match="^dev.tsv:8: the continuation is empty"):
+        continuations(lm, [("a", "b"), ("a", "")], names=["dev.tsv:7", "dev.tsv:8"])
     with pytest.raises(DataError, match="text 1 is empty"):
         rolling(lm, [""])
     with pytest.raises(UsageError, match="max_new_tokens = 128"):

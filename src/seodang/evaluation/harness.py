@@ -104,7 +104,7 @@ def ask(lm: LanguageModel, task: Task, items: Sequence[Item], *, batch_size: int
     flat = [asked for item in items for asked in item.asked]
     found: Sequence[Any]
     if task.request == "continuation":
-        found = continuations(lm, flat)
+        found = continuations(lm, flat, names=[item.where for item in items for _ in item.asked])
     elif task.request == "rolling":
         found = rolling(lm, flat)
     else:

@@ -47,22 +47,22 @@ class Rolling:
 
 
 def continuations(
-    lm: LanguageModel, pairs: Sequence[tuple[Text, Text]], *, allow_special: bool = False
+    lm: LanguageModel, pairs: Sequence[tuple[Text, Text]], *, allow_special: bool = False, names: Sequence[str] = ()
 ) -> list[Continuation]:
     """log P(continuation | context) of each pair. No result depends on the other pairs.
 
     White space at the end of a context counts as the continuation's beginning, and the tokens of the continuation are
     those that the whole text has more than the context. An empty context is bos, or else eos. A context that is too
     long loses its beginning. An encoder-decoder reads the context as its source. allow_special: special tokens spelled
-    in the texts are special tokens. Raises DataError for an empty continuation, or one that alone is too long,
-    UsageError for a masked model.
+    in the texts are special tokens. names: what an error calls the pairs. Raises DataError for an empty continuation, or
+    one that alone is too long, UsageError for a masked model.
     """
     _refuse_masked(lm)
     if not pairs:
         return []
-    encoded = encode_pairs(lm, pairs, allow_special=allow_special)
+    encoded = encode_pairs(lm, pairs, allow_special=allow_special, names=names)
     seq2seq = lm.model.kind == "seq2seq"
-    rows = [_row(lm, *pair, number) for number, pair in enumerate(encoded, start=1)]
+    rows = [_row(lm, *pair, _name(names, number)) for number, pair in enumerate(encoded)]
     found = answers(lm.model, rows, lm.settings()) if seq2seq else logprobs(lm.model, rows)
     texts = [text if isinstance(text, str) else lm.tokenizer.decode(text) for _, text in pairs]
     return [
@@ -161,7 +161,7 @@ def prefix_id(lm: LanguageModel) -> int:
 
 
 def encode_pairs(
-    lm: LanguageModel, pairs: Sequence[tuple[Text, Text]], *, allow_special: bool = False
+    lm: LanguageModel, pairs: Sequence[tuple[Text, Text]], *, allow_special: bool = False, names: Sequence[str] = ()
 ) -> list[tuple[list[int], list[int]]]:
     """(ids of the context, ids of the continuation) of each pair, as `continuations` says."""
     moved = [_moved(*pair) for pair in pairs]
@@ -176,7 +176,8 @@ def encode_pairs(
             context = [prefix_id(lm)]
             ids = ids[1:] if ids[:1] == context else ids
         if not ids:
-            raise DataError(f"continuation {number + 1} is empty", "it has no tokens to score", "give it some text")
+            why = "it has no tokens to score"
+            raise DataError(f"{_name(names, number)} is empty", why, "give it some text")
         found.append((context, ids))
     return found
 
@@ -209,11 +210,15 @@ def _encode_all(
     return found
 
 
-def _row(lm: LanguageModel, context: list[int], continuation: list[int], number: int) -> Row:
+def _name(names: Sequence[str], number: int) -> str:
+    return f"{names[number]}: the continuation" if names else f"continuation {number + 1}"
+
+
+def _row(lm: LanguageModel, context: list[int], continuation: list[int], name: str) -> Row:
     limit = lm.model.max_tokens
     if len(continuation) > limit:
         raise DataError(
-            f"continuation {number} has {len(continuation)} tokens",
+            f"{name} has {len(continuation)} tokens",
             f"the model reads {limit}",
             "shorten it, or use a model with a longer context",
         )
