@@ -54,8 +54,8 @@ def continuations(
     White space at the end of a context counts as the continuation's beginning, and the tokens of the continuation are
     those that the whole text has more than the context. An empty context is bos, or else eos. A context that is too
     long loses its beginning. An encoder-decoder reads the context as its source. allow_special: special tokens spelled
-    in the texts are special tokens. names: what an error calls the pairs. Raises DataError for an empty continuation, or
-    one that alone is too long, UsageError for a masked model.
+    in the texts are special tokens. names: what an error calls the pairs. Raises DataError for an empty continuation,
+    or one that alone is too long, UsageError for a masked model.
     """
     _refuse_masked(lm)
     if not pairs:
