@@ -17,6 +17,8 @@ from torch import Tensor
 
 QUERIES = 128
 """Queries of a block: the products are large enough for a processor's peak, the scores small enough for its cache."""
+_TREE_QUERIES = 32
+"""The same where short texts stand side by side: each sees little more than itself."""
 
 KERNELS = (
     "scaled_dot_product", *(f"{kind}_attention" for kind in ("blockwise", "flash", "flex", "efficient", "cudnn"))
@@ -106,7 +108,7 @@ def tree_mask(
     if window is not None:
         visible = visible & (positions[:, :, None] - positions[:, None, :] < window)
     cpu = visible.device.type == "cpu" and not dense
-    return _blocks(visible, dtype, causal=False) if cpu else _bias(visible, dtype)
+    return _blocks(visible, dtype, causal=False, queries=_TREE_QUERIES) if cpu else _bias(visible, dtype)
 
 
 def cross_mask(
@@ -139,12 +141,12 @@ def _full_blocks(n_queries: int, n_keys: int) -> QueryBlocks:
     return QueryBlocks(spans, (torch.empty(1, 1, 1, 0),) * len(spans))
 
 
-def _blocks(allowed: Tensor, dtype: torch.dtype, causal: bool) -> QueryBlocks:
+def _blocks(allowed: Tensor, dtype: torch.dtype, causal: bool, queries: int = QUERIES) -> QueryBlocks:
     """The blocks of a mask `allowed` (B, T, S)."""
     spans, biases = [], []
     length, n_keys = allowed.shape[1:]
-    for start in range(0, length, QUERIES):
-        end = min(start + QUERIES, length)
+    for start in range(0, length, queries):
+        end = min(start + queries, length)
         first, last = 0, end if causal else n_keys
         # a compiled model would be compiled anew for every batch's stretches
         if not torch.compiler.is_compiling():
