@@ -7,7 +7,7 @@ import torch
 
 from seodang.errors import DataError, FitError
 from seodang.inference import decode
-from seodang.inference.decode import Decoding, generate
+from seodang.inference.decode import Decoding, generate, prefill
 from seodang.inference.sampling import Settings
 from seodang.models.cache import KVCache
 from tests.inference.conftest import ATTENTIVE, FAMILY_NAMES, ragged_prompts, tiny
@@ -27,6 +27,22 @@ def test_cache_does_not_change_the_text(models, family, prompts):
     assert [len(row) for row in cached] == [200] * len(prompts)
     assert min(len(set(row)) for row in cached) > 3  # a text of one repeated token would prove little
     assert cached == tokens(generate(models[family], prompts, GREEDY, use_cache=False))
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_several_texts_of_a_prompt_read_it_once(models, family, monkeypatch):
+    one, other = ragged_prompts(2)
+    prompts = [one, other, one, one, other]
+    alone = [tokens(generate(models[family], [prompt], SAMPLED, streams=[n]))[0] for n, prompt in enumerate(prompts)]
+    read = []
+
+    def counted(model, ids, *rest):
+        read.append(len(ids))
+        return prefill(model, ids, *rest)
+
+    monkeypatch.setattr(decode, "prefill", counted)
+    assert tokens(generate(models[family], prompts, SAMPLED)) == alone
+    assert read == [2] and len({*map(tuple, alone)}) == 5
 
 
 @pytest.mark.parametrize("family", ATTENTIVE)

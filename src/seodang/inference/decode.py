@@ -130,7 +130,10 @@ class Decoding:
             for slot, prompt in enumerate(prompts):
                 self._seen[slot, list(prompt)] = True
         self._cache = None if after is None else self._take_cache(after, prompts, needed)
-        if use_cache and self._cache is None:
+        self._repeated = self._find_repeated() if use_cache and after is None else None
+        if self._repeated is not None:
+            self._cache = model.new_cache(len(self._repeated[0]), max(needed, capacity))
+        elif use_cache and self._cache is None:
             self._cache = beginning.new_cache(max(needed, capacity))
         self._next: Tensor | None = None  # (B, 1), the newest tokens, not yet fed
 
@@ -221,8 +224,26 @@ class Decoding:
         """The ids of the only row, in the order in which the cache holds them."""
         return [*self._ids[0].tolist(), *self.tokens[0]]
 
+    def _find_repeated(self) -> tuple[list[int], Tensor] | None:
+        """(the first row of each prompt, which of these each row has), where several texts of a prompt are wanted."""
+        firsts: dict[tuple[int, ...], int] = {}
+        for row, prompt in enumerate(self._prompts):
+            firsts.setdefault(tuple(prompt), row)
+        if len(firsts) == len(self._prompts) or self._memory is not None or self._exits is not None:
+            return None
+        place = {prompt: number for number, prompt in enumerate(firsts)}
+        owners = [place[tuple(prompt)] for prompt in self._prompts]
+        return list(firsts.values()), torch.tensor(owners, device=self._ids.device)
+
     def _logits(self) -> Tensor:
         """Scores of the next token (B, V) from all that is known."""
+        if self._repeated is not None:  # each prompt once, and then a copy of its memory for each of its rows
+            (firsts, owners), self._repeated = self._repeated, None
+            mask = None if self._mask is None else self._mask[firsts, : self._ids.shape[1]]
+            logits = prefill(self.model, self._ids[firsts], mask, self._cache)
+            assert self._cache is not None
+            self._cache.select(owners)
+            return logits[owners]
         if self._next is None and self._cache is not None and self._cache.length:
             return prefill(self.model, self._ids[:, self._cache.length :], None, self._cache)
         if self._next is None or self._cache is None:
