@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
         from seodang.data.tasks.columns import Columns
         from seodang.data.tasks.stream import stream_examples
 
-        columns = Columns.parse(config.columns) if config.columns else None
+        columns = Columns.parse(config.columns)
         examples = stream_examples(config.data, spec, columns)
     rows = classified(lm, examples, batch_size=config.batch_size)
     if config.out is not None:

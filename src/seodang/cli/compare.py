@@ -136,7 +136,7 @@ def _evaluated(config: CompareConfig) -> list[Results]:
     from seodang.evaluation.task import Shown
 
     shots = Shown(config.shots, config.k, config.select, seed=config.seed) if config.shots and config.k else None
-    columns = Columns.parse(config.columns) if config.columns else None
+    columns = Columns.parse(config.columns)
     found = []
     for name, short in short_names(config.what).items():
         model, start = _open(config, name), time.perf_counter()

@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     from seodang.data.tasks import Columns
     from seodang.evaluation.task import Shown
 
-    columns = Columns.parse(config.columns) if config.columns else None
+    columns = Columns.parse(config.columns)
     shots = None
     if config.shots and config.k:
         shots = Shown(config.shots, config.k, config.select, config.balanced, config.seed, config.overlap)

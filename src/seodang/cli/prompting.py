@@ -120,7 +120,7 @@ def _read(config: PromptOptions, prompts: Sequence[str]) -> tuple[list[Labelled]
     from seodang.data.tasks import Columns
     from seodang.prompting.prompt import read_examples, spec_of
 
-    columns = Columns.parse(config.columns) if config.columns else None
+    columns = Columns.parse(config.columns)
     task: TaskSpec | str | None = config.task
     pool: list[Labelled] = []
     examples = [Labelled((text,), None, (), f"prompt {number}") for number, text in enumerate(prompts, start=1)]

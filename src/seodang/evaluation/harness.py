@@ -66,7 +66,7 @@ def evaluate(
             keep=keep,
         )  # fmt: skip
     task = tasks.find(task) if isinstance(task, str) else task
-    task = task if columns is None else with_columns(task, columns)
+    task = with_columns(task, columns) if columns else task
     rows = task.read(files, None if shots is None else replace(shots, fit=partial(_fitting, lm), embed=embedder(lm)))
     samples: list[Sample] = []
     keys: list[str] = []

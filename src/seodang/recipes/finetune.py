@@ -118,7 +118,7 @@ class _Data:
 
 def _read(config: FinetuneConfig) -> _Data:
     """The task's files; without --eval a part of the data is held out."""
-    columns = Columns.parse(config.columns) if config.columns else None
+    columns = Columns.parse(config.columns)
     train = read_task(config.task, config.data, columns=columns, labelled=True)
     if config.eval:
         asked = read_task(config.task, config.eval, columns=columns, labels=train.spec.labels, labelled=True)

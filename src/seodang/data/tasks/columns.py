@@ -54,6 +54,9 @@ class Columns:
         """All columns that are named."""
         return [name for name in (self.text, self.text2, self.label, *self.answers) if name]
 
+    def __bool__(self) -> bool:
+        return bool(self.given)
+
     def numbered(self, head: Sequence[str]) -> list[str] | None:
         """Names "1", "2", … of the columns, if the user counts them instead of naming what is in `head`."""
         numbers = [str(i + 1) for i in range(len(head))]
