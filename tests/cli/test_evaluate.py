@@ -107,8 +107,24 @@ def test_demonstrations(
     assert "2 demonstrations" in capsys.readouterr().out
     assert main([*command, "--shots", rows, "-k", "1"]) == 3
     assert "contains the row" in capsys.readouterr().err
+    later = tmp_path / "later.tsv"  # the second row is not asked
+    later.write_text("sentence\tlabel\nthe dog sat\t0\n", "utf-8")
+    assert main([*command, "--shots", str(later), "-k", "1"]) == 3
+    assert main([*command, "--shots", str(later), "-k", "1", "--limit", "1"]) == 0
+    capsys.readouterr()
     assert main([*command, "--shots", str(pool)]) == 2  # four are asked for
     assert "k = 4 demonstrations out of 2" in capsys.readouterr().err
+
+
+def test_another_models_results_are_not_written_over(
+    model: str, rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(model, tmp_path / "other")
+    command = ["evaluate", "--task", "sst2", "--data", rows, "--out", str(tmp_path / "out")]
+    for name in (model, str(other), model):
+        assert main([*command, "--model", name]) == 0
+    found = {path.name: load_results(path).model for path in (tmp_path / "out").glob("*.json")}
+    assert found == {"sst2.json": model, "sst2-2.json": str(other)}
 
 
 def test_other_words_and_columns(
@@ -172,6 +188,7 @@ def test_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--task", "sst3", "--data", "ROWS"], 2, "sst2"),
         (["--task", "sst2", "--data", "nowhere.tsv"], 3, "nowhere.tsv"),
         (["--task", "sst2", "--data", "ROWS", "--limit", "0"], 2, "limit = 0"),
+        (["--task", "sst2", "--data", "ROWS", "-k", "5"], 2, "-k 5 without --shots"),
         (["--task", "sst2", "--data", "ROWS", "--batch-size", "0"], 2, "batch_size = 0"),
         (["--task", "rte", "--data", "ROWS"], 3, "rte"),
         (["--task", "mine.py", "--data", "ROWS"], 3, "mine.py does not exist"),

@@ -130,9 +130,41 @@ def test_several_tasks_in_one_table(folder, files, capsys):
     assert out.startswith('in-turn: {"x": ')
 
 
+def test_completions_are_labels_of_the_templates_answers(folder, files, capsys):
+    rows = files / "labelled.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in
+                            (("the river", "wide"), ("the mat", "low"), ("a dog", "Wide"))))
+    argv = ["--model", folder, "--template", files / "words.toml", "--data", rows, "--json"]
+    code, out, err = run(capsys, *argv)
+    found = json.loads(out)
+    share = sum(one["text"] == word for one, word in zip(found["answers"], ("wide", "low", "wide"), strict=True)) / 3
+    assert code == 0 and found["scores"]["accuracy"]["value"] == pytest.approx(share) and found["scores"]["n"] == 3
+    (files / "three.toml").write_text('question = "{text}:"\nanswers = ["a", "b", "c"]\n')
+    code, _, err = run(
+        capsys, "--model", folder, "--task", "sst2", "--template", files / "three.toml", "--data", files / "dev.tsv"
+    )
+    assert code == 2 and "the template has 3 answers" in err
+
+
+def test_scores_of_whatever_is_known(folder, files, capsys):
+    (files / "qa.jsonl").write_text('{"prompt": "a", "completion": "one"}\n{"prompt": "b", "completion": "two"}\n')
+    code, _, err = run(capsys, "--model", folder, "--data", files / "qa.jsonl", "--max-new-tokens", "3")
+    assert code == 0 and "exact_match 0.000" in err and "always the same" not in err
+    (files / "sums.jsonl").write_text('{"prompt": "a", "completion": "yes"}\n{"prompt": "b", "completion": "5"}\n')
+    code, _, err = run(capsys, "--model", folder, "--data", files / "sums.jsonl", "--cot", "--max-new-tokens", "3")
+    assert code == 0 and "1 of 2 rows have no number to compare" in err and "of 1 rows" in err
+    (files / "sts.csv").write_text("sentence1,sentence2,score\nthe cat,a cat,4\nthe dog,is low,1\nthe,a,2\n")
+    argv = ["--model", folder, "--task", "stsb", "--data", files / "sts.csv", "--score", "generate"]
+    assert run(capsys, *argv)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "words"),
     [
+        (["--prompt", "a", "--calibrate"], 2, "calibration of generated text"),
+        (["--prompt", "a", "--score", "null"], 2, "--score null without answers"),
+        (["--data", "rows.csv", "--columns", "text=x"], 2, "--columns without --task"),
+        (["--tasks", "tasks.toml", "--prompt", "c", "--cot", "--samples", "5"], 2, "--cot, --samples with --tasks"),
         (["--prompt", "a", "--shots", "pairs.jsonl"], 3, "pairs.jsonl:1"),
         (["--prompt", "c", "--shots", "pairs.jsonl", "-k", "3"], 2, "k = 3"),
         (["--prompt", "c", "-k", "1"], 2, "--shots FILE"),

@@ -139,6 +139,9 @@ def test_a_long_prompt_is_cut_and_said(lm: LanguageModel, tmp_path: Path) -> Non
     path.write_text(json.dumps({"text": " ".join(TEXTS)}) + "\n", "utf-8")
     found = evaluate(lm, "lambada", [path])
     assert any("1 rows do not fit the context" in note for note in found.notes)
+    path.write_text(json.dumps({"prompt": " ".join(TEXTS), "answer": "the"}) + "\n", "utf-8")
+    written = evaluate(lm, "generate", [path])
+    assert any("1 rows do not fit the context" in note for note in written.notes)
 
 
 def test_perplexity_of_a_file(lm: LanguageModel, tmp_path: Path) -> None:

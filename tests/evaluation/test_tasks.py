@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from seodang.errors import DataError, UsageError
-from seodang.evaluation import tasks
+from seodang.evaluation import tasks, texts
 from seodang.evaluation.choosing import Choice
 from seodang.evaluation.task import Item, Shown
 from seodang.evaluation.tasks import gsm8k
@@ -131,9 +132,21 @@ def test_the_last_word_of_a_passage(tmp_path: Path) -> None:
     (item,) = items("lambada", rows)
     sample = tasks.find("lambada").sample(0, item, [Continuation(-1.5, True, 2, 5)])
     assert (sample.outcomes["accuracy"].score, sample.outcomes["word_perplexity"].prediction) == (1, -1.5)
+    assert (sample.outcomes["accuracy"].prediction, sample.outcomes["accuracy"].reference) == ("home", "home")
+    packed = tmp_path / "lambada.txt.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert len(items("lambada", packed)) == 2
     plain.write_text("word\n", encoding="utf-8")
     with pytest.raises(DataError, match="lambada.txt:1 has no last word"):
         items("lambada", plain)
+
+
+def test_a_line_without_an_end_goes_on_as_the_next_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "LONGEST", 40)
+    whole = "anarchism originated as a term of abuse " * 5 + "first"
+    (tmp_path / "text8").write_text(whole, "utf-8")
+    found = [text for text, _ in texts.stretches(tmp_path / "text8")]
+    assert "".join(found) == whole and len(found) > 4 and all(len(text) <= 80 for text in found)
 
 
 CBT = """1 There was a king .

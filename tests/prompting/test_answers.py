@@ -73,6 +73,11 @@ def test_expected_score():
         ("2 stars", ("1", "2"), 1),
         ("", ("1", "2"), None),
         ("so  be\nit", ("so be it", "no"), 0),
+        ("It is a question about B, so the answer is B.", ("A", "B", "C"), 1),
+        ("A dog would bark; (C)", ("A", "B", "C"), 2),
+        ("B) a cat, not A", ("A", "B"), 1),
+        ("c", ("A", "B", "C"), None),
+        ("정답은 C입니다", ("A", "B", "C"), 2),
     ],
 )
 def test_the_answer_that_a_text_names(text, answers, number):

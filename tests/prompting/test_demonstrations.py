@@ -81,6 +81,8 @@ def test_what_makes_two_examples_the_same():
     assert key_of(Labelled(("Why?",), 0, ("yes", "no"))) == key_of(Labelled(("why",), 1, ("no", "yes")))
     assert key_of(Labelled(("Why?",), 0, ("yes", "no"))) != key_of(Labelled(("Why?",), 0, ("yes", "never")))
     assert key_of(Labelled(("!!!",), 0)) != key_of(Labelled(("???",), 0))
+    for one, other in (("3 - 4 =", "3 + 4 ="), ("3.5", "35"), ("C++", "C"), ("6/3", "63"), ("-1", "1")):
+        assert key_of(Labelled((one,), 0)) != key_of(Labelled((other,), 0))
 
 
 def test_demonstrations_that_there_are_not():

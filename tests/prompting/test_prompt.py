@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 import seodang
-from seodang.data.labelled import Labelled
+from seodang.data.labelled import Labelled, TaskSpec
 from seodang.errors import DataError, UsageError
 from seodang.inference.language_model import LanguageModel
-from seodang.prompting.free import free_template, read_free
-from seodang.prompting.prompt import prompt
-from seodang.prompting.template import Template
+from seodang.prompting.free import example_of, free_template, read_free
+from seodang.prompting.prompt import prompt, spec_of, understood
+from seodang.prompting.template import Template, demonstration_of
 from tests.inference.masked import encoder, wordpiece
 from tests.models.test_encoder_decoder import tiny as tiny_seq2seq
 from tests.prompting.conftest import Scripted
@@ -34,6 +34,25 @@ def test_words_and_demonstrations(lm):
     assert both[0].probabilities != both[1].probabilities
     (pair,) = prompt(lm, [("the mat", "is low")], answers=["yes", "no"])
     assert pair.prompt == "the mat\nQuestion: is low yes or no?\nAnswer:"
+
+
+def test_completions_are_the_answers_that_they_name(lm):
+    words = Template("Review: {text}\nSentiment:", ("low", "wide"))
+    for task in (words, "sst2"):
+        low, wide = ("low", "wide") if task is words else ("negative", "positive")
+        found = prompt(lm, "the mat", task=task, shots=[("the cat", wide), ("the dog", low.upper())])
+        assert found.prompt.count(f": {wide}\n") == found.prompt.count(f": {low}\n") == 1
+        with pytest.raises(DataError, match="demonstration 1 has the answer 'wonderful!'"):
+            prompt(lm, "the mat", task=task, shots=[("the cat", "wonderful!")])
+    (score,) = understood([example_of("a", "4.6")], words, spec_of("stsb"))
+    assert score.label == 4.6
+    reasons = example_of("a", "It flows. The answer is Wide.")
+    (chain,) = understood([reasons], words, None, reasoning=True)
+    assert chain.label == 1 and demonstration_of(words, chain).endswith("Sentiment: It flows. The answer is Wide.")
+    with pytest.raises(UsageError, match="the template has 2 answers: low, wide"):
+        understood([], words, TaskSpec("x", "classify", ("a", "b", "c")))
+    with pytest.raises(UsageError, match="the template names 2: low, wide"):
+        prompt(lm, Labelled(("a", "b"), 0, ("p", "q", "r")), task=words)
 
 
 def test_a_file_of_any_task(lm, tmp_path):

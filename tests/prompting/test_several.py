@@ -41,6 +41,16 @@ def rows(tmp_path):
     return path
 
 
+def test_answers_that_differ_by_a_sign_are_others(tmp_path):
+    parts = Parts((Part("lang", "Which?", ("C", "C++", "C#")), Part("change", "How?", ("1", "-1"))))
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a", "lang": "c++", "change": "-1"}\n{"text": "b", "lang": "C#", "change": "1"}\n')
+    assert [known_answers(case) for case in read_cases(path, parts, answered=True)] == [
+        {"lang": "C++", "change": "-1"}, {"lang": "C#", "change": "1"}
+    ]  # fmt: skip
+    assert same("C++", "c++ ") and not same("3.5", "35") and not same("-1", "1")
+
+
 def cases(rows):
     return read_cases(rows, PARTS, answered=False)
 
@@ -58,6 +68,10 @@ def test_tasks_from_a_file(tmp_path):
     for text, words in (
         (FILE.replace('name = "about"', ""), "task 2 has no name"),
         (FILE.replace("answers", "answer"), "unknown key 'answer'"),
+        (FILE.replace('["good", "bad"]', "5"), "has answers = 5"),
+        (FILE.replace('["good", "bad"]', '"good, bad"'), "has answers = 'good, bad'"),
+        (FILE.replace('["good", "bad"]', '["Good", "good"]'), "has answers ="),
+        ("task = 5", "task 1 is 5"),
         (FILE.replace('"about"', '"feeling"'), "2 tasks"),
         (FILE.partition("[[task]]")[0], "0 tasks"),
         ("txt = 1\n" + FILE, "txt = 1"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from seodang.cli.answering import Paths, Texts
+from seodang.cli.evaluate import demonstrations
 from seodang.cli.frame import parse, print_result, say
 from seodang.errors import UsageError
 
@@ -44,8 +45,8 @@ class CompareConfig:
     """Only the task's first rows."""
     shots: Paths = ()
     """File of demonstrations, in the task's own layout; none of them may be a row that is asked."""
-    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 4
-    """Demonstrations before every question, where --shots has them."""
+    k: Annotated[int | None, tyro.conf.arg(aliases=["-k"])] = None
+    """Demonstrations before every question; 4 where --shots has them."""
     select: Literal["fixed", "random"] = "fixed"
     """The first k of --shots, or k at random for each row."""
     prompted: bool = False
@@ -135,7 +136,8 @@ def _evaluated(config: CompareConfig) -> list[Results]:
     from seodang.evaluation.results import save_results
     from seodang.evaluation.task import Shown
 
-    shots = Shown(config.shots, config.k, config.select, seed=config.seed) if config.shots and config.k else None
+    k = demonstrations(config.k, config.shots)
+    shots = Shown(config.shots, k, config.select, seed=config.seed) if k else None
     columns = Columns.parse(config.columns)
     found = []
     for name, short in short_names(config.what).items():

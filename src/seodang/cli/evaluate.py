@@ -31,8 +31,8 @@ class EvaluateConfig(ModelOptions):
     """Only the first rows."""
     shots: Paths = ()
     """File of demonstrations, in the task's own layout; none of them may be a row that is asked."""
-    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 4
-    """Demonstrations before every question, where --shots has them."""
+    k: Annotated[int | None, tyro.conf.arg(aliases=["-k"])] = None
+    """Demonstrations before every question; 4 where --shots has them."""
     select: Literal["fixed", "random", "nearest"] = "fixed"
     """The first k of --shots, k at random for each row, or those whose vectors by the model itself are nearest."""
     seed: int = 0
@@ -68,9 +68,8 @@ def main(argv: list[str]) -> int:
     from seodang.evaluation.task import Shown
 
     columns = Columns.parse(config.columns)
-    shots = None
-    if config.shots and config.k:
-        shots = Shown(config.shots, config.k, config.select, config.balanced, config.seed, config.overlap)
+    k = demonstrations(config.k, config.shots)
+    shots = Shown(config.shots, k, config.select, config.balanced, config.seed, config.overlap) if k else None
     task = _task(config)
     lm = config.load()
     from seodang.evaluation.harness import INTERRUPTED, evaluate, results
@@ -86,11 +85,18 @@ def main(argv: list[str]) -> int:
     for note in found.notes:
         say(f"note: {note}")
     if config.out is not None:
-        path = config.out / f"{found.task}.json"
+        path = free_place(config.out / f"{found.task}.json", config.model)
         save_results(whole, path)
         say(f"written: {path}")
     print_result(as_dict(found, whole.machine), config.json, table(found))
     return 130 if INTERRUPTED in found.settings else 0
+
+
+def demonstrations(k: int | None, shots: Paths) -> int:
+    """How many are shown. Raises UsageError for some without a file that has them."""
+    if k and not shots:
+        raise UsageError(f"-k {k} without --shots", "there is nothing to take demonstrations from", "add --shots FILE")
+    return (4 if k is None else k) if shots else 0
 
 
 def _task(config: EvaluateConfig) -> Task | str:
@@ -105,6 +111,17 @@ def _task(config: EvaluateConfig) -> Task | str:
     if not isinstance(task, Choice) or task.pairs is not None:
         raise UsageError(f"other words for {task.name}", "it scores texts as they are", "leave --template away")
     return replace(task, template=Template.read(config.template))
+
+
+def free_place(path: Path, model: str) -> Path:
+    """Where results are written: over those of the same model, never over another's, which keep their file."""
+    from seodang.evaluation.results import load_results
+
+    numbered, number = path, 1
+    while numbered.is_file() and load_results(numbered, samples=False).model != model:
+        number += 1
+        numbered = path.with_stem(f"{path.stem}-{number}")
+    return numbered
 
 
 def as_dict(found: TaskResult, machine: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,10 @@ class PromptOptions(SamplingOptions):
     @property
     def prompting(self) -> bool:
         """Whether there is more to do than to continue a text."""
-        one_of = (self.data, self.shots, self.task, self.template, self.cot, self.extract, self.tasks, self.k)
+        one_of = (
+            self.data, self.shots, self.task, self.template, self.cot, self.extract, self.tasks, self.k, self.score,
+            self.calibrate, self.limit, self.columns,
+        )  # fmt: skip
         return any(one_of) or self.samples != 1
 
     def take(self, pool: Sequence[Labelled]) -> Shots:
@@ -88,18 +91,25 @@ def answer(
     if config.tasks is not None:
         return _several(config, prompts, options, batch_size, as_json)
     from seodang.inference.language_model import load
-    from seodang.prompting.prompt import Ask, ask, worded_by
+    from seodang.prompting.prompt import Ask, ask, understood, worded_by
     from seodang.prompting.template import Template
 
     given = Template.read(config.template) if config.template else None
     pool, examples, task = _read(config, prompts)
     words = worded_by(given, task, None, [*examples, *pool], few_shot=bool(pool), reasoning=config.cot)
+    examples, pool = (understood(some, words, task, reasoning=config.cot) for some in (examples, pool))
     choose = words.answers is not None or any(len(example.answers) > 1 for example in examples)
+    if config.columns and task is None:
+        why = "free prompts are read by the usual names of their columns"
+        raise UsageError("--columns without --task", why, "add --task classify, entail, similar, choice or regress")
     free = not choose or config.cot or config.samples != 1
     how = Ask(
         words, config.take(pool), config.score or ("generate" if free else "sum"), config.calibrate,
         task is not None and task.regression, config.cot, config.samples, config.extract, batch_size, options,
     ).check()  # fmt: skip
+    if not choose and how.score != "generate":
+        why = "a free text has none to weigh"
+        raise UsageError(f"--score {how.score} without answers", why, "add --task, or --template")
     embed = load(config.embedder, device=config.device) if config.embedder and config.select == "nearest" else None
     answers, notes = ask(config.load(), examples, how, embed=embed)
     for note in notes:
@@ -165,33 +175,58 @@ def measured(
     from seodang.prompting.reasoning import extracted
 
     known = [pair for pair in zip(answers, examples, strict=True) if pair[1].label is not None]
-    if not known:
-        return {}
+    metrics = task.metrics if task else ("accuracy",)
     references: list[Any] = [example.label for _, example in known]
     predictions: list[Any] = [found.label for found, _ in known]
-    metrics = task.metrics if task else ("accuracy",)
     if task is not None and task.regression:
-        predictions = [found.score for found, _ in known]
-    elif task is None and all(len(example.answers) == 1 for _, example in known):
+        predictions = [_score_of(found) for found, _ in known]
+    elif task is None and known and all(not found.answers for found, _ in known):
         ends_in = config.extract or ("number" if config.cot else None)
         references = [extracted(e.answers[0], ends_in) if ends_in else e.answers[0] for _, e in known]
         predictions = [found.text for found, _ in known]
         metrics = ("accuracy",) if ends_in else ("exact_match",)
-    scores: dict[str, Any] = {"n": len(known)}
+    scores: dict[str, Any] = {}
+    n = 0
     for name in metrics:
-        low, high = interval(name, predictions, references)
-        value = find(name).function(predictions, references)
-        scores[name] = {"value": value, "low": low, "high": high, "majority": majority_baseline(name, references)}
-    return scores
+        metric, said, right = find(name), predictions, references
+        if metric.kind == "probabilities":
+            said = [found.probabilities or _certain(found) for found, _ in known]
+        whole = [place for place, one in enumerate(right) if one is not None
+                 and (metric.kind != "score" or said[place] is not None)]  # fmt: skip
+        if len(whole) < len(known):
+            say(f"note: {len(known) - len(whole)} of {len(known)} rows have no {config.extract or 'number'} to compare")
+            said, right = [said[place] for place in whole], [right[place] for place in whole]
+        if not right:
+            continue
+        n = len(right)
+        low, high = interval(name, said, right)
+        value, majority = metric.function(said, right), majority_baseline(name, right)
+        scores[name] = {"value": value, "low": low, "high": high, "majority": majority}
+    return {"n": n, **scores} if scores else {}
+
+
+def _score_of(found: Answer) -> float | None:
+    """The number that was answered: the expected one, or the one that was written."""
+    if found.score is not None or found.text is None:
+        return found.score
+    try:
+        return float(found.text)
+    except ValueError:
+        return None
+
+
+def _certain(found: Answer) -> list[float]:
+    return [float(place == found.label) for place in range(len(found.answers))]
 
 
 def _summary(scores: dict[str, Any]) -> list[str]:
-    return [
-        f"{name} {one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}] of {scores['n']:,} rows; "
-        f"always the same answer: {one['majority']:.3f}"
-        for name, one in scores.items()
-        if name != "n"
-    ]
+    lines = []
+    for name, one in scores.items():
+        if name != "n":
+            line = f"{name} {one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}] of {scores['n']:,} rows"
+            known = one["majority"] is not None
+            lines.append(line + (f"; always the same answer: {one['majority']:.3f}" if known else ""))
+    return lines
 
 
 # ---- several tasks -----------------------------------------------------------------------------------------------
@@ -207,6 +242,11 @@ def _several(
     from seodang.prompting.asking import embedder
     from seodang.prompting.several import Parts, answer_several, known_answers, read_cases
 
+    idle = ("task", "template", "columns", "score", "calibrate", "cot", "extract")
+    unread = [name for name in idle if getattr(config, name)] + (["samples"] if config.samples != 1 else [])
+    if unread:
+        named = ", ".join(f"--{name}" for name in unread)
+        raise UsageError(f"{named} with --tasks", "the tasks have their own words and answers", "leave it away")
     parts = Parts.read(config.tasks or "")
     nothing = json.dumps({part.name: None for part in parts.parts})
     cases = [Labelled((text,), 0, (nothing,), f"prompt {number}") for number, text in enumerate(prompts, start=1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from seodang.data.labelled import Labelled, TaskData
@@ -14,7 +14,7 @@ from seodang.errors import UsageError
 from seodang.evaluation.metrics import find
 from seodang.evaluation.results import Sample, fields_of
 from seodang.evaluation.task import Files, Item, Rows, Shown, Task, made
-from seodang.prompting.template import Template, answers_of, pairs_of
+from seodang.prompting.template import Template, answers_of, check_answers, pairs_of
 from seodang.prompting.wording import default_template
 
 NORMALISED = "_norm"
@@ -56,8 +56,12 @@ class Choice(Task):
 
     def read(self, files: Files, shots: Shown | None = None) -> Rows:
         data = self.examples(files)
+        if shots is not None:
+            data = replace(data, examples=data.examples[: shots.limit])
         examples = [self.adapt(example) for example in data.examples]
         template = self.worded(data)
+        if self.pairs is None and data.spec.kind != "choice":
+            check_answers(template, data.spec.labels)
         rows = Rows(iter(()), list(data.notes), {"template": template.to_dict()} if self.pairs is None else {})
         shown: Sequence[Sequence[Labelled]] = [()] * len(examples)
         if shots is not None:
@@ -85,7 +89,7 @@ class Choice(Task):
         example, template, _ = item.row
         words = example.answers if self.pairs is not None else answers_of(template, example)
         logprobs = [one.logprob for one in found]
-        per_character = [value / len(word) for value, word in zip(logprobs, words, strict=True)]
+        per_character = [value / max(1, len(word)) for value, word in zip(logprobs, words, strict=True)]
         outcomes: dict[str, tuple[str, Any, Any]] = {}
         for name, metric in self.metrics.items():
             scores = per_character if name.endswith(NORMALISED) else logprobs

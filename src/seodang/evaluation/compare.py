@@ -68,6 +68,9 @@ def compare_results(
         each = "; ".join(f"{name}: {dtype}" for name, dtype in zip(names, types, strict=True))
         notes.append(f"computed in different types, of which small differences may come: {each}")
     for task in common:
+        said = [entry.tasks[task].notes for entry in results]
+        if len(set(said)) > 1:
+            notes += [f"{name}, {task}: {note}" for name, some in zip(names, said, strict=True) for note in some]
         for (name, one), (other_name, other) in combinations(zip(names, results, strict=True), 2):
             refuse_unlike(task, one.tasks[task], other.tasks[task], (name, other_name), allow)
     found = [

@@ -67,7 +67,9 @@ def evaluate(
         )  # fmt: skip
     task = tasks.find(task) if isinstance(task, str) else task
     task = with_columns(task, columns) if columns else task
-    rows = task.read(files, None if shots is None else replace(shots, fit=partial(_fitting, lm), embed=embedder(lm)))
+    if shots is not None:
+        shots = replace(shots, fit=partial(_fitting, lm), embed=embedder(lm), limit=limit)
+    rows = task.read(files, shots)
     samples: list[Sample] = []
     keys: list[str] = []
     chances: list[float | None] = []

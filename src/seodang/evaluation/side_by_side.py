@@ -71,8 +71,8 @@ def read_prompts(paths: Iterable[Path | str]) -> list[Prompt]:
             if not isinstance(text, str) or not text.strip():
                 why = f"its columns are {', '.join(row.values)}"
                 raise DataError(f"{row.where} has no prompt", why, 'name the column "prompt"')
-            answers = (answers,) if isinstance(answers, str) else tuple(answers or ())
-            found.append(Prompt(text, tuple(str(answer) for answer in answers if answer), row.where))
+            answers = answers if isinstance(answers, list | tuple) else (answers,)
+            found.append(Prompt(text, tuple(str(one) for one in answers if one not in (None, "")), row.where))
     if not found:
         raise DataError("there are no prompts", "the files hold none", "write one on each line")
     return found

@@ -61,6 +61,8 @@ class Shown:
     """Which of them fit before a question, with so many tokens reserved; set by the evaluation, for its model."""
     embed: Embed | None = None
     """What "nearest" is near by; set by the evaluation, too."""
+    limit: int | None = None
+    """How many rows are asked; no demonstration is chosen for others."""
 
     def fitting(
         self, template: Template, example: Labelled, shown: Sequence[Labelled], reserve: int = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seodang.data.readers import read_documents
-from seodang.data.sources import decode_text, expand, open_binary
+from seodang.data.sources import decode_text, expand, kind_of, open_binary
 from seodang.errors import DataError, UsageError
 from seodang.evaluation.detokenise import Detokeniser
 from seodang.evaluation.results import Sample, fingerprint
@@ -95,7 +95,7 @@ class LastWord(Task):
 
     def _items(self, files: Files) -> Iterator[Item]:
         for path in expand(files):
-            passages = lines(path) if path.suffix == ".txt" else documents(path)
+            passages = lines(path) if kind_of(path) == "text" else documents(path)
             for text, line in passages:
                 text = text.rstrip("\r\n")
                 context, space, word = text.rpartition(" ")
@@ -107,7 +107,8 @@ class LastWord(Task):
 
     def sample(self, number: int, item: Item, found: Sequence[Any]) -> Sample:
         (one,) = found
-        values = {"accuracy": (int(one.is_greedy), 1), "word_perplexity": (one.logprob, 1)}
+        word = item.row.rpartition(" ")[2]
+        values = {"accuracy": (word if one.is_greedy else None, word), "word_perplexity": (one.logprob, 1)}
         outcomes = {name: (metric, *values[name]) for name, metric in self.metrics.items()}
         return made(number, item, outcomes, [one.logprob], passage=item.row)
 
@@ -146,6 +147,10 @@ def stretches(path: Path, begins: Callable[[str], bool] = lambda line: False) ->
                     held, first, size = [], number, 0
                 held.append(line + "\n")
                 size += len(line) + 1
+            while len(rest) > LONGEST:  # a line without an end, such as the whole of text8
+                end = rest.rfind(" ", 0, LONGEST) + 1 or LONGEST
+                yield "".join([*held, rest[:end]]), first
+                held, first, size, rest = [], number + 1, 0, rest[end:]
     if "".join([*held, rest]).strip():
         yield "".join([*held, rest]), first
 

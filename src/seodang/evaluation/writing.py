@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from seodang.data.labelled import Labelled
@@ -42,7 +43,7 @@ class Writing(Task):
     def read(self, files: Files, shots: Shown | None = None) -> Rows:
         if shots is None:
             return Rows(self._item(example, (), None) for example in self._examples(files))
-        examples = list(self._examples(files))
+        examples = list(islice(self._examples(files), shots.limit))
         shown, notes, how = shots.choose(list(self._examples(shots.files)), examples)
         return Rows((self._item(*row, shots) for row in zip(examples, shown, strict=True)), notes, how)
 

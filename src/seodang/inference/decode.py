@@ -38,6 +38,8 @@ class Generation:
     """Length of the prompt in tokens."""
     seconds: float = field(default=0.0, compare=False)
     """Time from the start of its batch to its last token."""
+    n_cut: int = 0
+    """Tokens that were left away from the prompt's beginning, because it did not fit (`requests.generations`)."""
 
 
 def pad_left(prompts: Sequence[Sequence[int]], device: torch.device | str) -> tuple[Tensor, Tensor | None]:

@@ -87,9 +87,11 @@ def candidates(choice: str | Sequence[int], n_layers: int, tied: bool) -> tuple[
 
 def _numbers(text: str) -> Iterator[int]:
     for part in text.split(","):
-        if not part.strip().lstrip("-").isdigit():
-            raise UsageError(f"dola = {text!r}", "it is neither low, high nor a list of layers", "write --dola 2,4,6")
-        yield int(part)
+        try:
+            yield int(part)
+        except ValueError:
+            why = "it is neither low, high nor a list of layers"
+            raise UsageError(f"dola = {text!r}", why, "write --dola 2,4,6") from None
 
 
 class EarlyExits:

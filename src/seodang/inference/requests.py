@@ -8,7 +8,7 @@ windows. How is another matter: see `inference/likelihood.py`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from seodang.errors import DataError, UsageError
@@ -129,7 +129,8 @@ def generations(
             "generate fewer tokens",
         )
     ids = _encode_all(lm, prompts, [True] * len(prompts), allow_special=allow_special)
-    return lm.generate_ids([(row or [prefix_id(lm)])[-room:] for row in ids], settings, batch_size=batch_size)
+    found = lm.generate_ids([(row or [prefix_id(lm)])[-room:] for row in ids], settings, batch_size=batch_size)
+    return [replace(one, n_cut=max(0, len(row) - room)) for one, row in zip(found, ids, strict=True)]
 
 
 def rolling_windows(ids: Sequence[int], prefix: int, context_length: int) -> Iterator[tuple[tuple[int, ...], int]]:

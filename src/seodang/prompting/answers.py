@@ -19,6 +19,14 @@ CONTENT_FREE = ("N/A", "[MASK]", "")
 """Texts that say nothing, whose answers are averaged (Zhao et al. 2021, sec. 5)."""
 
 
+_LETTER = tuple(map(re.compile, (
+    r"(?i:answer|option|정답|답)(?i: is|은|는)?\s*:?\s*[(\[]?([A-Z])(?![A-Za-z\d'’])",
+    r"[(\[]([A-Z])[)\]]|^\s*([A-Z])(?:[.):,]|\s*$)",
+    r"(?<!\w)([A-Z])(?![A-Za-z\d'’])(?!\s+[a-z])",
+)))  # fmt: skip
+"""Ways to name an answer by its letter, the plainest first; an article ("A dog") is none."""
+
+
 class Likelihood(Protocol):
     """What is known of a continuation; `inference.requests.Continuation` is one."""
 
@@ -96,9 +104,14 @@ def expectation(found: Sequence[float], answers: Sequence[str]) -> float:
 def matched(text: str, answers: Sequence[str]) -> int | None:
     """Which answer a generated text gives: the one that it names first, of several there the longest; None: none.
 
-    Case and width do not count. A name within a word is none ("impositive"), but an answer in Hangul may be followed
-    by an ending ("긍정입니다").
+    Case and width do not count, but for letters (A, B, …), where "a" is a word: there what is called the answer comes
+    first, then what stands in brackets or alone. A name within a word is none ("impositive"), but an answer in Hangul
+    may be followed by an ending ("긍정입니다").
     """
+    if answers and all(re.fullmatch("[A-Z]", answer) for answer in answers):
+        text = unicodedata.normalize("NFKC", text)
+        letters = (next(filter(None, found.groups())) for way in _LETTER for found in way.finditer(text))
+        return next((answers.index(letter) for letter in letters if letter in answers), None)
     text = _plain(text)
     places = []
     for number, answer in enumerate(map(_plain, answers)):

@@ -5,7 +5,6 @@ A list of demonstrations is in the order of the prompt: its last one stands next
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,9 +64,14 @@ def key_of(example: Labelled) -> tuple[str, ...]:
 
 
 def plain(text: str) -> str:
-    """The letters and digits of a text alone, in one case and width; of a text without any, the text."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    return re.sub(r"[\W_]+", "", text) or text.strip()
+    """The letters, digits and symbols (+, =, € …) of a text alone, in one case and width, with what changes a number
+    (3.5, -1, 3/4); of a text without any, the text."""
+    text = "".join(unicodedata.normalize("NFKC", text).casefold().split())
+    kept = [
+        one for one, after in zip(text, [*text[1:], ""], strict=False)
+        if one.isalnum() or unicodedata.category(one)[0] in "SM" or (one in ".-−/*" and after.isdigit())
+    ]  # fmt: skip
+    return "".join(kept) or text
 
 
 def demonstrate(

@@ -13,6 +13,7 @@ from seodang.data.tasks import Columns, read_task
 from seodang.data.tasks.published import TASKS, task_name
 from seodang.errors import DataError, UsageError, suggest
 from seodang.inference.language_model import LanguageModel, load
+from seodang.prompting.answers import matched
 from seodang.prompting.asking import (
     CONCLUSION_TOKENS,
     Answer,
@@ -23,8 +24,8 @@ from seodang.prompting.asking import (
 )
 from seodang.prompting.demonstrations import Overlap, Select, Shots, demonstrate
 from seodang.prompting.free import example_of, free_template, read_free
-from seodang.prompting.reasoning import Extract, language_of, worded
-from seodang.prompting.template import Template
+from seodang.prompting.reasoning import Extract, extracted, language_of, worded
+from seodang.prompting.template import Template, check_answers
 from seodang.prompting.wording import default_template
 
 How = Literal["sum", "token", "byte", "null", "generate"]
@@ -155,6 +156,7 @@ def prompt(
     )  # fmt: skip
     spec = spec_of(known)
     words = worded_by(template, spec, answers, [*asked, *pool], few_shot=bool(pool), reasoning=cot)
+    asked, pool = (understood(some, words, spec, reasoning=cot) for some in (asked, pool))
     choose = words.answers is not None or any(len(example.answers) > 1 for example in asked)
     how = Ask(
         words,
@@ -188,6 +190,43 @@ def worded_by(
     if template is None:
         return free_template(examples, reasoning=reasoning) if few_shot or reasoning else Template("{text}")
     return replace(template, answers=tuple(answers)) if answers else template
+
+
+def understood(
+    examples: Sequence[Labelled], template: Template, task: TaskSpec | None, *, reasoning: bool = False
+) -> list[Labelled]:
+    """Texts with their completions, where the template or the task has answers: the completion is one of these, or with
+    reasoning ends in one. Raises UsageError where their numbers differ, DataError for a completion that is none."""
+    if task is not None and task.kind != "choice" and not task.regression:
+        check_answers(template, task.labels)
+    if template.answers is None and not (task is not None and task.regression):
+        return list(examples)
+    return [
+        example if len(example.answers) != 1 else _named(example, template, task, reasoning) for example in examples
+    ]
+
+
+def _named(example: Labelled, template: Template, task: TaskSpec | None, reasoning: bool) -> Labelled:
+    (said,), words = example.answers, template.answers or ()
+    if task is not None and task.regression and not reasoning:
+        try:
+            return replace(example, label=float(said), answers=())
+        except ValueError:
+            raise DataError(f"{example.where} has the answer {said!r}", "a score is a number", "correct it") from None
+    if reasoning:
+        number = matched(extracted(said, "line") or "", words)
+    else:
+        names = [words, task.labels if task is not None else ()]
+        places = [list(map(str.casefold, some)).index(said.strip().casefold()) for some in names
+                  if said.strip().casefold() in map(str.casefold, some)]  # fmt: skip
+        number = places[0] if places else None
+    if number is None:
+        raise DataError(
+            f"{example.where} has the answer {said[-80:]!r}",
+            f"the answers are {', '.join(words)}",
+            "correct the row, or the template's answers",
+        )
+    return replace(example, label=number, answers=example.answers if reasoning else ())
 
 
 def read_examples(

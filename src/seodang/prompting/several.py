@@ -11,6 +11,7 @@ import importlib.util
 import json
 import time
 import tomllib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from seodang.data.readers import Row, read_rows, text_key
 from seodang.errors import DataError, UsageError, suggest
 from seodang.inference.language_model import LanguageModel
 from seodang.prompting.answers import matched
-from seodang.prompting.demonstrations import Shots, demonstrate, dropped_note, fit, plain
+from seodang.prompting.demonstrations import Shots, demonstrate, dropped_note, fit
 from seodang.prompting.template import Template, question_of
 
 Way = Literal["together", "in-turn", "chained"]
@@ -72,6 +73,7 @@ class Parts:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path} is not TOML", str(error), 'write [[task]], name = "…", question = "…"') from None
         tasks = values.pop("task", [])
+        tasks = tasks if isinstance(tasks, list) else [tasks]
         known = ("text", "description", "answer", "separator")
         for key, value in values.items():
             if key not in known or not isinstance(value, str):
@@ -86,6 +88,8 @@ class Parts:
 
 def _part(path: Path | str, number: int, task: Any) -> Part:
     known = ("name", "question", "answers")
+    if not isinstance(task, dict):
+        raise DataError(f"{path}: task {number} is {task!r}", "a task has a name and a question", "write [[task]]")
     strange = next((key for key in task if key not in known), None)
     missing = [key for key in known[:2] if not isinstance(task.get(key), str)]
     if strange or missing:
@@ -94,7 +98,11 @@ def _part(path: Path | str, number: int, task: Any) -> Part:
             "a task has a name, a question, and answers to choose from",
             suggest(strange, known) if strange else f'write: {missing[0]} = "…"',
         )
-    return Part(task["name"], task["question"], tuple(map(str, task.get("answers", ()))))
+    answers = task.get("answers", [])
+    if not isinstance(answers, list) or len(set(map(_words, map(str, answers)))) < len(answers):
+        why = "it is a list of texts, no two of them the same"
+        raise DataError(f"{path}: task {number} has answers = {answers!r}", why, 'write answers = ["…", "…"]')
+    return Part(task["name"], task["question"], tuple(map(str, answers)))
 
 
 @dataclass(frozen=True)
@@ -127,8 +135,12 @@ class Outcome:
 
 
 def same(one: str | None, other: str | None) -> bool:
-    """Whether two answers are the same words; no answer is never right."""
-    return one is not None and other is not None and plain(one) == plain(other)
+    """Whether two answers are the same words, in whatever case; no answer is never right."""
+    return one is not None and other is not None and _words(one) == _words(other)
+
+
+def _words(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(" .。")
 
 
 def read_cases(files: Sequence[Path | str] | Path | str, parts: Parts, *, answered: bool) -> list[Labelled]:
@@ -151,7 +163,7 @@ def _case(row: Row, parts: Parts, answered: bool) -> Labelled:
                 f"fill the column {part.name}",
             )
         if text is not None and part.answers:
-            number = next((n for n, answer in enumerate(part.answers) if plain(answer) == plain(text)), None)
+            number = next((n for n, answer in enumerate(part.answers) if same(answer, text)), None)
             if number is None:
                 raise DataError(
                     f"{row.where} has the answer {text!r} to {part.name!r}",

@@ -82,6 +82,9 @@ class Template:
             raise DataError(f"{path}: no question", "a template needs one", 'write: question = "{text}\\nAnswer:"')
         if "answers" in values:
             values["answers"] = tuple(str(answer) for answer in values["answers"])
+            if not all(values["answers"]) or len(set(values["answers"])) < len(values["answers"]):
+                why = "an answer is some text, and no two are the same"
+                raise DataError(f"{path}: answers = {list(values['answers'])}", why, "correct it")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,10 +99,17 @@ def names_in(text: str) -> list[str]:
 
 def answers_of(template: Template, example: Labelled) -> tuple[str, ...]:
     """The words of each answer that `example` may have. Raises UsageError when there is none."""
+    n = len(example.answers)
     if template.answers is None:
         answers = example.answers
+    elif n > len(template.answers):
+        raise UsageError(
+            f"{example.where or 'an example'} has {n} answers",
+            f"the template names {len(template.answers)}: {', '.join(template.answers)}",
+            "give the template a name for each answer",
+        )
     else:  # letters, of which a question with fewer answers uses the first
-        answers = template.answers[: len(example.answers) or None]
+        answers = template.answers[:n] if n > 1 else template.answers
     if not answers:
         raise UsageError(
             f"{example.where or 'an example'} has no answers to choose from",
@@ -109,9 +119,19 @@ def answers_of(template: Template, example: Labelled) -> tuple[str, ...]:
     return answers
 
 
+def check_answers(template: Template, labels: Sequence[str]) -> None:
+    """Raise UsageError for a template that does not have one answer for each of a task's labels."""
+    if template.answers is not None and labels and len(template.answers) != len(labels):
+        raise UsageError(
+            f"the template has {len(template.answers)} answers: {', '.join(template.answers)}",
+            f"the task has {len(labels)} labels: {', '.join(labels)}",
+            "give the template one answer for each label, in their order",
+        )
+
+
 def right_answer(template: Template, example: Labelled) -> str:
-    """The words of an example's label; of a score, its number, or the nearest of the template's. Raises DataError
-    where it has none."""
+    """The words of an example's label, or its own ones; of a score, its number, or the nearest of the template's.
+    Raises DataError where it has none."""
     if example.label is None:
         raise DataError(
             f"{example.where or 'an example'} has no label",
@@ -122,6 +142,8 @@ def right_answer(template: Template, example: Labelled) -> str:
         if template.answers is None:
             return f"{example.label:g}"
         return min(template.answers, key=lambda answer: abs(_number(answer) - float(example.label or 0)))
+    if len(example.answers) == 1:  # a prompt's completion, with the reasoning in it
+        return example.answers[0]
     answers = answers_of(template, example)
     if not 0 <= example.label < len(answers):
         raise DataError(
