@@ -5,7 +5,8 @@
 
 NAME=TRAIN[,DEV]: a published task with its files; without DEV a tenth of TRAIN is held out. Each runs twice through
 `seodang finetune` with its defaults, from the trained and (--from-scratch) from fresh weights, for --epochs or
---minutes, whichever end first. What is finished in --out is not run again. Prints the table; --only what there is.
+--minutes, whichever end first. What is finished in --out is not run again. Prints the table; --only what there is. Afterwards
+`seodang compare OUT/untrained OUT/pretrained --average glue` tests each difference.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def main() -> None:
     for entry in options.tasks:
         task, _, files = entry.partition("=")
         runs: list[dict[str, Any] | None] = []
-        for name, options_of_it in ((task, []), (f"{task}-untrained", ["--from-scratch"])):
-            out = options.out / name
+        for which, options_of_it in (("pretrained", []), ("untrained", ["--from-scratch"])):
+            out = options.out / which / task
             if options.only and not (out / "result.json").is_file():
                 runs.append(None)
                 continue
