@@ -10,7 +10,7 @@ import pytest
 
 from seodang.checkpoints.training import checkpoint_folders
 from seodang.cli.main import main
-from seodang.errors import UsageError
+from seodang.errors import DataError, UsageError
 from seodang.inference.language_model import load
 from seodang.studies import zeroshot as module
 from seodang.studies.config import ZeroShotConfig
@@ -109,6 +109,9 @@ def test_a_dry_run_lists_the_commands(files, tmp_path, capsys):
         ({"ceiling": ("race=0.9",)}, "the task 'race'"),
         ({"data": ()}, "without --data"),
         ({"steps": None}, "without --steps"),
+        ({"rows": -5}, "--rows -5"),
+        ({"points": -1}, "--points -1"),
+        ({"seeds": 0}, "--seeds 0"),
         ({"transformer": "nothing-of-the-kind"}, "neither a size nor a run"),
     ],
 )
@@ -116,6 +119,26 @@ def test_what_is_refused(files, tmp_path, changes, what):
     with pytest.raises(UsageError, match=what) as caught:
         zeroshot(config_of(files, tmp_path, **changes))
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("where", "task", "written"),
+    [
+        ("train", "cola", "index\tsentence\n0\tThe cat sat.\n1\tSat cat the.\n"),
+        ("eval", "cola", "index\tsentence\n0\tThe cat sat.\n1\tSat cat the.\n"),
+        ("eval", "sst2", "index\tsentence\n0\ta mat\n1\tthe film was fun\n"),
+        ("eval", "pronouns", "\n\n"),
+    ],
+)
+def test_rows_without_labels_are_named(files, tmp_path, where, task, written):
+    """The test files of GLUE have no labels: no threshold is found on them, and nothing is trained first."""
+    (tmp_path / "test.tsv").write_text(written)
+    given = f"{task}={tmp_path}/test.tsv"
+    config = config_of(files, tmp_path / "study")
+    others = [entry for entry in getattr(config, where) if not entry.startswith(task)]
+    with pytest.raises(DataError, match=r"test\.tsv"):
+        zeroshot(replace(config, **{where: (*others, given)}))
+    assert not config.out.exists()
 
 
 def test_ceilings_and_rows(files, tmp_path):

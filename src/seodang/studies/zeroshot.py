@@ -22,7 +22,7 @@ from seodang.recipes.config import PretrainConfig
 from seodang.recipes.pretrain import pretrain
 from seodang.studies.config import ZeroShotConfig
 from seodang.studies.grid import Cell, Grid, Interrupted, begun, by_task, cell_folder, command
-from seodang.studies.heuristics import predict
+from seodang.studies.heuristics import classes, predict
 from seodang.studies.pronouns import read_pronouns
 from seodang.studies.published import SCALES, Scale
 from seodang.studies.study import Study
@@ -57,6 +57,7 @@ class ModelScorer:
 
 def zeroshot(config: ZeroShotConfig) -> Study:
     """The study of `config`: its grid, and how its rows become tables and a figure."""
+    _check_numbers(config)
     scales = scales_of(config)
     questions = [] if config.dry_run else questions_of(config)
     shared = config.tokenizer
@@ -74,6 +75,17 @@ def zeroshot(config: ZeroShotConfig) -> Study:
         lambda found: draw(config.out / "figure.png", found, scales),
         paper,
     )
+
+
+def _check_numbers(config: ZeroShotConfig) -> None:
+    """Raises UsageError for what would only be noticed when a model is trained already."""
+    for option, least, why in (
+        ("rows", 0, "0 is all of a task's rows"),
+        ("points", 0, "0 is all checkpoints of a finished run"),
+        ("seeds", 1, "there must be a run"),
+    ):
+        if getattr(config, option) < least:
+            raise UsageError(f"--{option} {getattr(config, option)}", why, f"use --{option} {least} or more")
 
 
 def _once(cells: list[Cell]) -> list[Cell]:
@@ -104,7 +116,8 @@ def scales_of(config: ZeroShotConfig) -> dict[str, Scale]:
 
 
 def questions_of(config: ZeroShotConfig) -> list[Questions]:
-    """The rows of every task. Raises UsageError for CoLA without --train rows, DataError (file:row) for wrong files."""
+    """The rows of every task. Raises UsageError for CoLA without --train rows, DataError (file:row) for wrong files
+    and for rows without labels."""
     train = by_task(config.train, "train")
     found = []
     for task, files in by_task(config.eval, "eval").items():
@@ -117,10 +130,9 @@ def questions_of(config: ZeroShotConfig) -> list[Questions]:
         if task == "pronouns":
             found.append(Questions(task, spread(read_pronouns(files), config.rows), (), []))
             continue
-        data = read_task(task, files)
-        fitted = read_task(task, train[task]).examples if task == "cola" else []
-        rows = [example for example in data.examples if example.label is not None]
-        found.append(Questions(task, spread(rows, config.rows), data.spec.labels, spread(fitted, config.rows)))
+        data = read_task(task, files, labelled=True)
+        fitted = read_task(task, train[task], labelled=True).examples if task == "cola" else []
+        found.append(Questions(task, spread(data.examples, config.rows), data.spec.labels, spread(fitted, config.rows)))
     return found
 
 
@@ -222,8 +234,7 @@ def ask(model: LanguageModel, questions: Sequence[Questions]) -> list[dict[str, 
     rows = []
     for entry in questions:
         predicted = predict(entry.task, ModelScorer(model), entry.examples, entry.labels, entry.fitted)
-        references = [int(example.label or 0) for example in entry.examples]
-        found = measure(predicted.metric, predicted.predictions, references)
+        found = measure(predicted.metric, predicted.predictions, classes(entry.examples))
         rows.append(
             {
                 "task": entry.task, "measure": predicted.metric, "score": found.value, "low": found.low,
