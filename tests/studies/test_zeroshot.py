@@ -12,11 +12,13 @@ from seodang.checkpoints.training import checkpoint_folders
 from seodang.cli.main import main
 from seodang.errors import DataError, UsageError
 from seodang.inference.language_model import load
+from seodang.recipes.config import PretrainConfig
+from seodang.recipes.pretrain import pretrain
 from seodang.studies import zeroshot as module
 from seodang.studies.config import ZeroShotConfig
 from seodang.studies.heuristics import acceptability, predict
 from seodang.studies.study import run_study
-from seodang.studies.zeroshot import ModelScorer, questions_of, scales_of, spread, zeroshot
+from seodang.studies.zeroshot import ModelScorer, questions_of, scales_of, spread, start_of, zeroshot
 
 TEXT = "The cat sat on the mat. The film was very positive. A dog ran to the river and it was very negative. " * 60
 
@@ -84,8 +86,41 @@ def test_from_text_to_table(files, tmp_path, monkeypatch):
 
     again = replace(config, out=tmp_path / "again", transformer="none", lstm=str(run), data=(), steps=None)
     found = run_study(zeroshot(again), again)  # a finished run is asked without being trained
-    expected = [place for place in result.places if place["model"] == "lstm" and place["step"] > 0]
-    assert [place for place in found.places if place["step"] > 0] == expected
+    assert found.places == [place for place in result.places if place["model"] == "lstm"]
+
+
+@pytest.mark.parametrize("zero_init", [False, True])
+def test_step_0_is_what_the_run_began_with(files, tmp_path, monkeypatch, zero_init):
+    """A run that learns as good as nothing shows at its end what its first weights were."""
+    run = tmp_path / "run"
+    options = {"data": (files / "text.txt",), "steps": 1, "lr": 1e-12, "batch_tokens": 128, "max_length": 32,
+               "vocab_size": 300, "save_every": 1, "quiet": True}  # fmt: skip
+    pretrain(PretrainConfig(model="gpt2-tiny", out=run, seed=7, zero_init=zero_init, **options))
+    weights = []
+
+    def ask(model, questions):
+        weights.append(model.model.state_dict())
+        return [{"task": "sst2", "measure": "accuracy", "score": 0.5, "low": 0, "high": 1, "n": 3, "baseline": 0.5}]
+
+    monkeypatch.setattr(module, "ask", ask)
+    alone = {"transformer": str(run), "lstm": "none", "data": (), "steps": None, "eval": (f"sst2={files}/sst2.tsv",)}
+    config = config_of(files, tmp_path / "study", **alone)
+    places = run_study(zeroshot(config), config).places
+    assert [place["step"] for place in places] == [0, 1]
+    first, last = weights
+    assert all(first[name].allclose(value, atol=1e-6) for name, value in last.items())
+
+    on = tmp_path / "on"
+    pretrain(PretrainConfig(model=str(run), out=on, **{**options, "vocab_size": None}))
+    config = config_of(files, tmp_path / "of-the-one-that-went-on", **{**alone, "transformer": str(on)})
+    assert [place["step"] for place in run_study(zeroshot(config), config).places] == [1]
+
+
+def test_a_damaged_run_is_named(tmp_path):
+    assert start_of(tmp_path) is None
+    (tmp_path / "run.json").write_text('{"options": {}}')
+    with pytest.raises(DataError, match=r"run\.json is damaged"):
+        start_of(tmp_path)
 
 
 def test_a_dry_run_lists_the_commands(files, tmp_path, capsys):

@@ -12,7 +12,7 @@ from seodang.checkpoints.resolve import load_model
 from seodang.checkpoints.training import checkpoint_folders
 from seodang.data.labelled import Labelled
 from seodang.data.tasks import read_task
-from seodang.errors import UsageError, suggest
+from seodang.errors import DataError, UsageError, suggest
 from seodang.evaluation.intervals import measure
 from seodang.files import atomic_write
 from seodang.inference import requests
@@ -20,6 +20,7 @@ from seodang.inference.language_model import LanguageModel, as_dtype
 from seodang.models.sizes import SIZES
 from seodang.recipes.config import PretrainConfig
 from seodang.recipes.pretrain import pretrain
+from seodang.recipes.run import RUN
 from seodang.studies.config import ZeroShotConfig
 from seodang.studies.grid import Cell, Grid, Interrupted, begun, by_task, cell_folder, command
 from seodang.studies.heuristics import classes, predict
@@ -159,7 +160,7 @@ def _cell(
         labels: dict[str, str | int] = {"model": kind, "seed": 0}
 
         def look(folder: Path) -> list[dict[str, Any]]:
-            return _ask(config, run, folder, 0, questions)
+            return _ask(config, run, folder, questions)
 
         return Cell(f"{kind}-{run.resolve().name}", labels, (ask,), look)
     cell = f"{kind}-seed-{seed}"
@@ -168,7 +169,7 @@ def _cell(
     def work(folder: Path) -> list[dict[str, Any]]:
         if pretrain(replace(plan, out=folder, resume=begun(folder))).summary.interrupted:
             raise Interrupted
-        return _ask(config, folder, folder, seed, questions)
+        return _ask(config, folder, folder, questions)
 
     def estimate() -> float | None:
         named = plan.tokenizer if plan.tokenizer is not None and Path(plan.tokenizer).exists() else None
@@ -205,22 +206,49 @@ def _ask_command(config: ZeroShotConfig, kind: str, run: Path, out: Path) -> str
     return command("study zeroshot", replace(config, out=out, keep_models=False, **models, **pretraining))  # type: ignore[arg-type]
 
 
-def _ask(
-    config: ZeroShotConfig, run: Path, folder: Path, seed: int, questions: list[Questions]
-) -> list[dict[str, Any]]:
-    """Rows of the untrained model and of each checkpoint; what was asked already is read back."""
+@dataclass(frozen=True)
+class Start:
+    """How a run drew its fresh weights."""
+
+    seed: int
+    zero_residual: bool
+
+
+def start_of(run: Path) -> Start | None:
+    """What the run began with; None where that was a trained model, or where no run.json says it.
+
+    Raises DataError for a damaged run.json.
+    """
+    try:
+        options = json.loads((run / RUN).read_text("utf-8"))["options"]
+        if options["model"] not in SIZES and not options.get("from_scratch"):
+            return None
+        return Start(int(options["seed"]), bool(options.get("zero_init")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise DataError(f"{run / RUN} is damaged", why, "restore it, or remove it: step 0 is then left out") from None
+
+
+def _ask(config: ZeroShotConfig, run: Path, folder: Path, questions: list[Questions]) -> list[dict[str, Any]]:
+    """Rows of the model before its first step, if it was a fresh one, and of each checkpoint; what was asked already is
+    read back."""
     checkpoints = spread(checkpoint_folders(run), config.points)
     last = checkpoint_folders(run)[-1]
     checkpoints = checkpoints if last in checkpoints else [*checkpoints[:-1], last]
+    start = start_of(run)
+    places: list[tuple[int, Path | None]] = [(int(place.name.rpartition("-")[2]), place) for place in checkpoints]
     rows = []
-    for step, place in [(0, None), *((int(place.name.rpartition("-")[2]), place) for place in checkpoints)]:
+    for step, place in places if start is None else [(0, None), *places]:
         file = folder / "scores" / f"step-{step:08d}.json"
         if file.exists():
             rows += json.loads(file.read_text("utf-8"))
             continue
+        fresh = vars(start) if place is None and start is not None else {}
         loaded = load_model(
-            str(place or last), from_scratch=place is None, seed=seed, dtype=as_dtype(config.dtype),
-            device=choose_device(config.device),
+            str(place or last), from_scratch=place is None, dtype=as_dtype(config.dtype),
+            device=choose_device(config.device), **fresh,
         )  # fmt: skip
         model = LanguageModel(loaded.model, loaded.tokenizer, loaded.generation, loaded.source)
         found = [{"step": step, **row} for row in ask(model, questions)]
