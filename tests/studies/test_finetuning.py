@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -185,6 +186,25 @@ def test_a_killed_study_goes_on(bases, files, tmp_path):
     assert main([*argv, "--quiet", "--json"]) == 0
     assert len(list(tmp_path.rglob("result.json"))) == 6
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+
+
+def test_every_task_has_its_own_time(bases, files, tmp_path, monkeypatch):
+    """Seeds of a cell are estimated once, its tasks each."""
+    seconds, asked = {"classify": 10.0, "choice": 200.0}, []
+
+    def planned(run):
+        asked.append((run.task, run.transfer_layers, run.seed))
+        return SimpleNamespace(facts={"estimated_seconds": seconds[run.task]})
+
+    monkeypatch.setattr(finetuning, "finetune", planned)
+    shared = options(files, "classify", "choice")
+    config = TransferConfig(
+        model=str(bases["decoder"]), out=tmp_path / "study", seeds=2, layers=(0, 2), dry_run=True, **shared
+    )
+    lines = run_study(transfer(config), config).lines
+    assert len([line for line in lines if "choice" in line and line.endswith("about 200 s")]) == 4
+    assert lines[-1] == "8 cells, about 840 s for what is missing"
+    assert asked == [(task, layers, 0) for task in ("classify", "choice") for layers in (0, 2)]
 
 
 @pytest.mark.parametrize(

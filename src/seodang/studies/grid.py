@@ -121,6 +121,7 @@ class Grid:
             if self.result(cell) is not None:
                 lines.append(f"{cell.name}: finished")
                 continue
+            # seeds take the same time; tasks do not
             alike = tuple((name, value) for name, value in cell.labels.items() if name != "seed")
             if alike not in known:
                 known[alike] = cell.estimate()
