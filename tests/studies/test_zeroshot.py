@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,9 +78,9 @@ def test_from_text_to_table(files, tmp_path, monkeypatch):
     assert one.fingerprint() == other.fingerprint()
     (cola, *_) = questions_of(config)
     by_hand = predict("cola", ModelScorer(load(run)), cola.examples, cola.labels, cola.fitted)
-    stored = json.loads((run / "scores" / "step-00000004.json").read_text())
+    stored = json.loads((run / "scores" / "step-00000004-cola.json").read_text())
     right = [p == example.label for p, example in zip(by_hand.predictions, cola.examples, strict=True)]
-    assert stored[0]["task"] == "cola" and (stored[0]["score"] == 1.0) == all(right)
+    assert stored["task"] == "cola" and (stored["score"] == 1.0) == all(right)
     scores = [load(run).score(example.texts[0]) for example in cola.examples]
     averages = [sum(score.logprobs) / len(score.logprobs) for score in scores]
     assert acceptability(ModelScorer(load(run)), cola.examples) == pytest.approx(averages, abs=1e-4)
@@ -87,6 +88,65 @@ def test_from_text_to_table(files, tmp_path, monkeypatch):
     again = replace(config, out=tmp_path / "again", transformer="none", lstm=str(run), data=(), steps=None)
     found = run_study(zeroshot(again), again)  # a finished run is asked without being trained
     assert found.places == [place for place in result.places if place["model"] == "lstm"]
+
+
+def test_tasks_are_added(files, tmp_path, monkeypatch):
+    """To checkpoints that are there: nothing is trained, and nothing asked, twice."""
+    one, two = (f"sst2={files}/sst2.tsv",), (f"pronouns={files}/pronouns.txt", f"sst2={files}/sst2.tsv")
+    config = config_of(files, tmp_path / "study", lstm="none", train=(), eval=one, keep_models=True)
+    first = run_study(zeroshot(config), config).places
+    ask, asked = module.ask, []
+
+    def recorded(model, questions):
+        asked.extend(entry.task for entry in questions)
+        return ask(model, questions)
+
+    monkeypatch.setattr(module, "ask", recorded)
+    monkeypatch.setattr(module, "pretrain", lambda plan: pytest.fail("it is trained already"))
+    more = replace(config, eval=two)
+    planned = replace(more, dry_run=True)
+    assert run_study(zeroshot(planned), planned).lines[-1] == "1 cells, about 0 s for what is missing"
+    places = run_study(zeroshot(more), more).places
+    assert asked == ["pronouns"] * 3 and [place for place in places if place["task"] == "sst2"] == first
+    assert {(place["step"], place["task"]) for place in places} == {
+        (step, task) for step in (0, 2, 4) for task in ("sst2", "pronouns")
+    }
+    assert run_study(zeroshot(config), config).places == first and len(asked) == 3
+    assert run_study(zeroshot(more), more).places == places and len(asked) == 3  # they were not forgotten
+    scaled = replace(more, ceiling=("sst2=0.9",))
+    assert run_study(zeroshot(scaled), scaled).places == places
+    for other in ({"rows": 2}, {"eval": one * 2}, {"steps": 6}):
+        with pytest.raises(UsageError, match="other commands"):
+            changed = replace(config, **other)
+            run_study(zeroshot(changed), changed)
+
+    watched = replace(config, out=tmp_path / "watched", transformer=str(config.out / "cells" / "transformer-seed-0"),
+                      data=(), steps=None)  # fmt: skip
+    assert run_study(zeroshot(watched), watched).places == first
+    watched = replace(watched, eval=two, keep_models=False)
+    assert run_study(zeroshot(watched), watched).finished and asked[3:] == ["sst2"] * 3 + ["pronouns"] * 3
+
+
+def test_a_finished_cell_is_made_again_by_its_commands(files, tmp_path, capsys):
+    one, two = (f"sst2={files}/sst2.tsv",), (f"pronouns={files}/pronouns.txt", f"sst2={files}/sst2.tsv")
+    config = config_of(files, tmp_path / "a study", train=(), eval=one, points=1)
+    result = run_study(zeroshot(config), config)
+    assert result.finished and not list(config.out.rglob("checkpoints"))
+    before = {path: path.read_bytes() for path in config.out.rglob("*") if path.is_file()}
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="has no checkpoints to ask"):
+            zeroshot(replace(config, eval=two, dry_run=dry_run))
+    lines = [shlex.split(line, comments=True) for line in (config.out / "commands.sh").read_text().splitlines()]
+    commands = [words for words in lines if words[:1] == ["seodang"]]
+    assert len(commands) == 4
+    for words in (*commands[2:], *commands[:2]):  # each cell by itself, with the vocabulary of the study's first one
+        assert main(words[1:]) == 0
+    capsys.readouterr()
+    for kind in ("transformer", "lstm"):
+        table = json.loads((config.out / "again" / f"{kind}-seed-0" / "asked-again" / "table.json").read_text())
+        assert table["places"] == [place for place in result.places if place["model"] == kind]
+    assert run_study(zeroshot(config), config).places == result.places
+    assert all(path.read_bytes() == held for path, held in before.items() if path.name != "figure.png")
 
 
 @pytest.mark.parametrize("zero_init", [False, True])

@@ -22,7 +22,7 @@ from seodang.recipes.config import PretrainConfig
 from seodang.recipes.pretrain import pretrain
 from seodang.recipes.run import RUN
 from seodang.studies.config import ZeroShotConfig
-from seodang.studies.grid import Cell, Grid, Interrupted, begun, by_task, cell_folder, command
+from seodang.studies.grid import RESULT, Cell, Grid, Interrupted, begun, by_task, cell_folder, command
 from seodang.studies.heuristics import classes, predict
 from seodang.studies.pronouns import read_pronouns
 from seodang.studies.published import SCALES, Scale
@@ -156,29 +156,50 @@ def _cell(
                 "the study follows a model along its pre-training",
                 "seodang pretrain … --save-every 500 --keep 1000, or name a size such as gpt1-mini and its --data",
             )
-        ask = _ask_command(config, kind, run, config.out)
+        cell = f"{kind}-{run.resolve().name}"
+        out = cell_folder(config.out, cell)
         labels: dict[str, str | int] = {"model": kind, "seed": 0}
 
         def look(folder: Path) -> list[dict[str, Any]]:
             return _ask(config, run, folder, questions)
 
-        return Cell(f"{kind}-{run.resolve().name}", labels, (ask,), look)
+        ask, tasks = _ask_commands(config, kind, run, out)
+        return Cell(cell, labels, (ask,), look, tasks=tasks, made=(str(run),))
     cell = f"{kind}-seed-{seed}"
     plan = _pretraining(config, name, seed, tokenizer, cell_folder(config.out, cell))
 
     def work(folder: Path) -> list[dict[str, Any]]:
-        if pretrain(replace(plan, out=folder, resume=begun(folder))).summary.interrupted:
+        if not _trained(folder) and pretrain(replace(plan, out=folder, resume=begun(folder))).summary.interrupted:
             raise Interrupted
         return _ask(config, folder, folder, questions)
 
     def estimate() -> float | None:
+        if _trained(plan.out):
+            return None
         named = plan.tokenizer if plan.tokenizer is not None and Path(plan.tokenizer).exists() else None
         dry = replace(plan, out=plan.out / "plan", dry_run=True, tokenizer=named)
         seconds = pretrain(dry).facts.get("estimated_seconds")
         return None if seconds is None else float(seconds)
 
-    ask = _ask_command(config, kind, plan.out, plan.out / "asked-again")
-    return Cell(cell, {"model": kind, "seed": seed}, (command("pretrain", plan), ask), work, estimate)
+    train = command("pretrain", plan)
+    ask, tasks = _ask_commands(config, kind, plan.out, plan.out / "asked-again")
+    found = Cell(cell, {"model": kind, "seed": seed}, (train, ask), work, estimate, tasks, (train,))
+    if Grid(config.out, [found]).result(found) is None:
+        _trained(plan.out)  # that it cannot be asked any more is said before another cell is made
+    return found
+
+
+def _trained(folder: Path) -> bool:
+    """Whether a cell was finished and is only asked more. Raises UsageError when its checkpoints are gone."""
+    if not (folder / RESULT).exists():
+        return False
+    if not checkpoint_folders(folder):
+        raise UsageError(
+            f"{folder} has no checkpoints to ask",
+            "they were removed when it was finished, and a task was added to --eval since",
+            "leave the task out, or use another --out; with --keep-models tasks can be added later",
+        )
+    return True
 
 
 def _pretraining(
@@ -199,11 +220,19 @@ def _pretraining(
     )  # fmt: skip
 
 
-def _ask_command(config: ZeroShotConfig, kind: str, run: Path, out: Path) -> str:
-    """The study of the run alone."""
+def _ask_commands(config: ZeroShotConfig, kind: str, run: Path, out: Path) -> tuple[str, dict[str, str]]:
+    """The study of the run alone, and that of each task alone, without what changes the figure only."""
     models = {"transformer": "none", "lstm": "none", kind: str(run)}
     pretraining = {"data": (), "tokenizer": None, "vocab_size": None, "steps": None, "batch_tokens": None, "seeds": 1}
-    return command("study zeroshot", replace(config, out=out, keep_models=False, **models, **pretraining))  # type: ignore[arg-type]
+    plan = replace(config, out=out, keep_models=False, **models, **pretraining)  # type: ignore[arg-type]
+    tasks = {}
+    for task in by_task(config.eval, "eval"):
+        asked, fitted = (
+            tuple(entry for entry in entries if entry.partition("=")[0] == task)
+            for entries in (config.eval, config.train if task == "cola" else ())
+        )
+        tasks[task] = command("study zeroshot", replace(plan, eval=asked, train=fitted, ceiling=()))
+    return command("study zeroshot", plan), tasks
 
 
 @dataclass(frozen=True)
@@ -241,9 +270,10 @@ def _ask(config: ZeroShotConfig, run: Path, folder: Path, questions: list[Questi
     places: list[tuple[int, Path | None]] = [(int(place.name.rpartition("-")[2]), place) for place in checkpoints]
     rows = []
     for step, place in places if start is None else [(0, None), *places]:
-        file = folder / "scores" / f"step-{step:08d}.json"
-        if file.exists():
-            rows += json.loads(file.read_text("utf-8"))
+        files = {entry.task: folder / "scores" / f"step-{step:08d}-{entry.task}.json" for entry in questions}
+        missing = [entry for entry in questions if not files[entry.task].exists()]
+        rows += [json.loads(file.read_text("utf-8")) for file in files.values() if file.exists()]
+        if not missing:
             continue
         fresh = vars(start) if place is None and start is not None else {}
         loaded = load_model(
@@ -251,9 +281,9 @@ def _ask(config: ZeroShotConfig, run: Path, folder: Path, questions: list[Questi
             device=choose_device(config.device), **fresh,
         )  # fmt: skip
         model = LanguageModel(loaded.model, loaded.tokenizer, loaded.generation, loaded.source)
-        found = [{"step": step, **row} for row in ask(model, questions)]
-        atomic_write(file, json.dumps(found, ensure_ascii=False) + "\n")
-        rows += found
+        for row in ask(model, missing):
+            rows.append({"step": step, **row})
+            atomic_write(files[row["task"]], json.dumps(rows[-1], ensure_ascii=False) + "\n")
     return rows
 
 
