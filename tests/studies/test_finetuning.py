@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,14 +73,13 @@ def test_transfer_from_files_to_table(bases, files, tmp_path, monkeypatch, capsy
     cell = config.out / "cells" / "classify-layers-1-seed-0"
     assert not list(cell.rglob("*.safetensors")) and (cell / "evaluation.json").exists()
     (line,) = json.loads((cell / "cell.json").read_text())["commands"]
-    words = shlex.split(line)
-    assert line in (config.out / "commands.sh").read_text()
-    words[words.index("--out") + 1] = str(tmp_path / "by-hand")
-    assert main(words[1:]) == 0  # the command, typed in
+    again = config.out / "again" / cell.name
+    script = (config.out / "commands.sh").read_text().splitlines()
+    (typed,) = [words for words in (shlex.split(text, comments=True) for text in script) if str(again) in words]
+    assert [word for word in typed if word != str(again)] == [word for word in shlex.split(line) if word != str(cell)]
+    assert main(typed[1:]) == 0  # the command, typed in
     capsys.readouterr()
-    found, made = (
-        load_results(folder / "evaluation.json").tasks["classify"] for folder in (tmp_path / "by-hand", cell)
-    )
+    found, made = (load_results(folder / "evaluation.json").tasks["classify"] for folder in (again, cell))
     assert found.samples == made.samples and found.measurements == made.measurements
 
 
@@ -185,6 +185,25 @@ def test_a_killed_study_goes_on(bases, files, tmp_path):
     assert main([*argv, "--quiet", "--json"]) == 0
     assert len(list(tmp_path.rglob("result.json"))) == 6
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+
+
+def test_every_task_has_its_own_time(bases, files, tmp_path, monkeypatch):
+    """Seeds of a cell are estimated once, its tasks each."""
+    seconds, asked = {"classify": 10.0, "choice": 200.0}, []
+
+    def planned(run):
+        asked.append((run.task, run.transfer_layers, run.seed))
+        return SimpleNamespace(facts={"estimated_seconds": seconds[run.task]})
+
+    monkeypatch.setattr(finetuning, "finetune", planned)
+    shared = options(files, "classify", "choice")
+    config = TransferConfig(
+        model=str(bases["decoder"]), out=tmp_path / "study", seeds=2, layers=(0, 2), dry_run=True, **shared
+    )
+    lines = run_study(transfer(config), config).lines
+    assert len([line for line in lines if "choice" in line and line.endswith("about 200 s")]) == 4
+    assert lines[-1] == "8 cells, about 840 s for what is missing"
+    assert asked == [(task, layers, 0) for task in ("classify", "choice") for layers in (0, 2)]
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,40 @@ def test_other_options_need_another_folder(tmp_path):
     Grid(tmp_path, Works().cells("a")).run()
     with pytest.raises(UsageError, match="other commands"):
         Grid(tmp_path, Works().cells("a", " --lr 1")).run()
+    assert "--lr" not in (tmp_path / "commands.sh").read_text()
     (tmp_path / "cells" / "a" / "result.json").write_text("{")
     with pytest.raises(DataError, match="result.json is damaged"):
         Grid(tmp_path, Works().cells("a")).run()
+
+
+def test_tasks_are_added_to_a_finished_cell(tmp_path):
+    made = []
+
+    def grid(asks: dict[str, str], model: str = "m") -> Grid:
+        def work(folder: Path):
+            made.append(sorted(asks))
+            return [{"task": task, "measure": "accuracy", "score": 0.5} for task in asks]
+
+        return Grid(tmp_path, [Cell("a", {"seed": 0}, ("train", "ask"), work, tasks=asks, made=(model,))])
+
+    def tasks(rows) -> list[str]:
+        return [row["task"] for row in rows]
+
+    assert tasks(grid({"x": "ask x"}).run()[0]) == ["x"]
+    assert tasks(grid({"y": "ask y"}).run()[0]) == ["y"] and tasks(grid({"x": "ask x"}).rows()) == ["x"]
+    assert tasks(grid({"x": "ask x", "y": "ask y"}).run()[0]) == ["x", "y"] and made == [["x"], ["y"]]
+    for other in (grid({"x": "ask x otherwise"}), grid({"z": "ask z"}, model="n")):
+        with pytest.raises(UsageError, match="other commands"):
+            other.run()
+
+
+def test_the_script_makes_cells_elsewhere(tmp_path):
+    here = tmp_path / "a study" / "cells"
+    lines = (shlex.join(["make", "--out", str(here / "a"), "--from", str(here / "ab"), "x"]), f"look '{here}/a/more'")
+    script = Grid(tmp_path / "a study", [Cell("a", {"seed": 0}, lines, lambda folder: [])]).script().splitlines()
+    again = str(tmp_path / "a study" / "again" / "a")
+    assert shlex.split(script[-2]) == ["make", "--out", again, "--from", str(here / "ab"), "x"]
+    assert shlex.split(script[-1]) == ["look", f"{again}/more"]
 
 
 def test_the_script_and_the_plan(tmp_path):

@@ -48,6 +48,12 @@ def test_cola_is_an_average_and_a_threshold():
     assert (found.predictions, found.metric) == ([0, 1], "matthews")
 
 
+def test_no_threshold_is_found_without_labels():
+    unknown = Labelled(("a b",), None, (), "test.tsv:7")
+    with pytest.raises(DataError, match="test.tsv:7 has no label"):
+        predict("cola", Scorer(lambda _, words: -1.0), [text("a b")], (), [text("a b", 1), unknown])
+
+
 def test_the_threshold_is_of_the_highest_matthews():
     """Cut at 3: 1 of 1 right above and 1 wrong below; at 2: two of two positives, and no negative among them."""
     assert threshold([1.0, 2.0, 3.0], [0, 1, 1]) == 2.0

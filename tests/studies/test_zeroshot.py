@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import pytest
 
 from seodang.checkpoints.training import checkpoint_folders
 from seodang.cli.main import main
-from seodang.errors import UsageError
+from seodang.errors import DataError, UsageError
 from seodang.inference.language_model import load
+from seodang.recipes.config import PretrainConfig
+from seodang.recipes.pretrain import pretrain
 from seodang.studies import zeroshot as module
 from seodang.studies.config import ZeroShotConfig
 from seodang.studies.heuristics import acceptability, predict
 from seodang.studies.study import run_study
-from seodang.studies.zeroshot import ModelScorer, questions_of, scales_of, spread, zeroshot
+from seodang.studies.zeroshot import ModelScorer, questions_of, scales_of, spread, start_of, zeroshot
 
 TEXT = "The cat sat on the mat. The film was very positive. A dog ran to the river and it was very negative. " * 60
 
@@ -75,17 +78,109 @@ def test_from_text_to_table(files, tmp_path, monkeypatch):
     assert one.fingerprint() == other.fingerprint()
     (cola, *_) = questions_of(config)
     by_hand = predict("cola", ModelScorer(load(run)), cola.examples, cola.labels, cola.fitted)
-    stored = json.loads((run / "scores" / "step-00000004.json").read_text())
+    stored = json.loads((run / "scores" / "step-00000004-cola.json").read_text())
     right = [p == example.label for p, example in zip(by_hand.predictions, cola.examples, strict=True)]
-    assert stored[0]["task"] == "cola" and (stored[0]["score"] == 1.0) == all(right)
+    assert stored["task"] == "cola" and (stored["score"] == 1.0) == all(right)
     scores = [load(run).score(example.texts[0]) for example in cola.examples]
     averages = [sum(score.logprobs) / len(score.logprobs) for score in scores]
     assert acceptability(ModelScorer(load(run)), cola.examples) == pytest.approx(averages, abs=1e-4)
 
     again = replace(config, out=tmp_path / "again", transformer="none", lstm=str(run), data=(), steps=None)
     found = run_study(zeroshot(again), again)  # a finished run is asked without being trained
-    expected = [place for place in result.places if place["model"] == "lstm" and place["step"] > 0]
-    assert [place for place in found.places if place["step"] > 0] == expected
+    assert found.places == [place for place in result.places if place["model"] == "lstm"]
+
+
+def test_tasks_are_added(files, tmp_path, monkeypatch):
+    """To checkpoints that are there: nothing is trained, and nothing asked, twice."""
+    one, two = (f"sst2={files}/sst2.tsv",), (f"pronouns={files}/pronouns.txt", f"sst2={files}/sst2.tsv")
+    config = config_of(files, tmp_path / "study", lstm="none", train=(), eval=one, keep_models=True)
+    first = run_study(zeroshot(config), config).places
+    ask, asked = module.ask, []
+
+    def recorded(model, questions):
+        asked.extend(entry.task for entry in questions)
+        return ask(model, questions)
+
+    monkeypatch.setattr(module, "ask", recorded)
+    monkeypatch.setattr(module, "pretrain", lambda plan: pytest.fail("it is trained already"))
+    more = replace(config, eval=two)
+    planned = replace(more, dry_run=True)
+    assert run_study(zeroshot(planned), planned).lines[-1] == "1 cells, about 0 s for what is missing"
+    places = run_study(zeroshot(more), more).places
+    assert asked == ["pronouns"] * 3 and [place for place in places if place["task"] == "sst2"] == first
+    assert {(place["step"], place["task"]) for place in places} == {
+        (step, task) for step in (0, 2, 4) for task in ("sst2", "pronouns")
+    }
+    assert run_study(zeroshot(config), config).places == first and len(asked) == 3
+    assert run_study(zeroshot(more), more).places == places and len(asked) == 3  # they were not forgotten
+    scaled = replace(more, ceiling=("sst2=0.9",))
+    assert run_study(zeroshot(scaled), scaled).places == places
+    for other in ({"rows": 2}, {"eval": one * 2}, {"steps": 6}):
+        with pytest.raises(UsageError, match="other commands"):
+            changed = replace(config, **other)
+            run_study(zeroshot(changed), changed)
+
+    watched = replace(config, out=tmp_path / "watched", transformer=str(config.out / "cells" / "transformer-seed-0"),
+                      data=(), steps=None)  # fmt: skip
+    assert run_study(zeroshot(watched), watched).places == first
+    watched = replace(watched, eval=two, keep_models=False)
+    assert run_study(zeroshot(watched), watched).finished and asked[3:] == ["sst2"] * 3 + ["pronouns"] * 3
+
+
+def test_a_finished_cell_is_made_again_by_its_commands(files, tmp_path, capsys):
+    one, two = (f"sst2={files}/sst2.tsv",), (f"pronouns={files}/pronouns.txt", f"sst2={files}/sst2.tsv")
+    config = config_of(files, tmp_path / "a study", train=(), eval=one, points=1)
+    result = run_study(zeroshot(config), config)
+    assert result.finished and not list(config.out.rglob("checkpoints"))
+    before = {path: path.read_bytes() for path in config.out.rglob("*") if path.is_file()}
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="has no checkpoints to ask"):
+            zeroshot(replace(config, eval=two, dry_run=dry_run))
+    lines = [shlex.split(line, comments=True) for line in (config.out / "commands.sh").read_text().splitlines()]
+    commands = [words for words in lines if words[:1] == ["seodang"]]
+    assert len(commands) == 4
+    for words in (*commands[2:], *commands[:2]):  # each cell by itself, with the vocabulary of the study's first one
+        assert main(words[1:]) == 0
+    capsys.readouterr()
+    for kind in ("transformer", "lstm"):
+        table = json.loads((config.out / "again" / f"{kind}-seed-0" / "asked-again" / "table.json").read_text())
+        assert table["places"] == [place for place in result.places if place["model"] == kind]
+    assert run_study(zeroshot(config), config).places == result.places
+    assert all(path.read_bytes() == held for path, held in before.items() if path.name != "figure.png")
+
+
+@pytest.mark.parametrize("zero_init", [False, True])
+def test_step_0_is_what_the_run_began_with(files, tmp_path, monkeypatch, zero_init):
+    """A run that learns as good as nothing shows at its end what its first weights were."""
+    run = tmp_path / "run"
+    options = {"data": (files / "text.txt",), "steps": 1, "lr": 1e-12, "batch_tokens": 128, "max_length": 32,
+               "vocab_size": 300, "save_every": 1, "quiet": True}  # fmt: skip
+    pretrain(PretrainConfig(model="gpt2-tiny", out=run, seed=7, zero_init=zero_init, **options))
+    weights = []
+
+    def ask(model, questions):
+        weights.append(model.model.state_dict())
+        return [{"task": "sst2", "measure": "accuracy", "score": 0.5, "low": 0, "high": 1, "n": 3, "baseline": 0.5}]
+
+    monkeypatch.setattr(module, "ask", ask)
+    alone = {"transformer": str(run), "lstm": "none", "data": (), "steps": None, "eval": (f"sst2={files}/sst2.tsv",)}
+    config = config_of(files, tmp_path / "study", **alone)
+    places = run_study(zeroshot(config), config).places
+    assert [place["step"] for place in places] == [0, 1]
+    first, last = weights
+    assert all(first[name].allclose(value, atol=1e-6) for name, value in last.items())
+
+    on = tmp_path / "on"
+    pretrain(PretrainConfig(model=str(run), out=on, **{**options, "vocab_size": None}))
+    config = config_of(files, tmp_path / "of-the-one-that-went-on", **{**alone, "transformer": str(on)})
+    assert [place["step"] for place in run_study(zeroshot(config), config).places] == [1]
+
+
+def test_a_damaged_run_is_named(tmp_path):
+    assert start_of(tmp_path) is None
+    (tmp_path / "run.json").write_text('{"options": {}}')
+    with pytest.raises(DataError, match=r"run\.json is damaged"):
+        start_of(tmp_path)
 
 
 def test_a_dry_run_lists_the_commands(files, tmp_path, capsys):
@@ -109,6 +204,9 @@ def test_a_dry_run_lists_the_commands(files, tmp_path, capsys):
         ({"ceiling": ("race=0.9",)}, "the task 'race'"),
         ({"data": ()}, "without --data"),
         ({"steps": None}, "without --steps"),
+        ({"rows": -5}, "--rows -5"),
+        ({"points": -1}, "--points -1"),
+        ({"seeds": 0}, "--seeds 0"),
         ({"transformer": "nothing-of-the-kind"}, "neither a size nor a run"),
     ],
 )
@@ -116,6 +214,26 @@ def test_what_is_refused(files, tmp_path, changes, what):
     with pytest.raises(UsageError, match=what) as caught:
         zeroshot(config_of(files, tmp_path, **changes))
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("where", "task", "written"),
+    [
+        ("train", "cola", "index\tsentence\n0\tThe cat sat.\n1\tSat cat the.\n"),
+        ("eval", "cola", "index\tsentence\n0\tThe cat sat.\n1\tSat cat the.\n"),
+        ("eval", "sst2", "index\tsentence\n0\ta mat\n1\tthe film was fun\n"),
+        ("eval", "pronouns", "\n\n"),
+    ],
+)
+def test_rows_without_labels_are_named(files, tmp_path, where, task, written):
+    """The test files of GLUE have no labels: no threshold is found on them, and nothing is trained first."""
+    (tmp_path / "test.tsv").write_text(written)
+    given = f"{task}={tmp_path}/test.tsv"
+    config = config_of(files, tmp_path / "study")
+    others = [entry for entry in getattr(config, where) if not entry.startswith(task)]
+    with pytest.raises(DataError, match=r"test\.tsv"):
+        zeroshot(replace(config, **{where: (*others, given)}))
+    assert not config.out.exists()
 
 
 def test_ceilings_and_rows(files, tmp_path):

@@ -32,7 +32,10 @@ def tasks_of(config: FinetuningStudyConfig) -> dict[str, tuple[tuple[Path, ...],
 def finetuning_cell(
     config: FinetuningStudyConfig, name: str, labels: Mapping[str, str | int], task: str, **changes: Any
 ) -> Cell:
-    """One fine-tuning run of `task` as a cell; `changes` are its options of `seodang finetune`, with the model."""
+    """One fine-tuning run of `task` as a cell; `changes` are its options of `seodang finetune`, with the model.
+
+    `labels`: its columns beside the task.
+    """
     train, asked = tasks_of(config)[task]
     shared: dict[str, Any] = {
         option: value
@@ -58,7 +61,7 @@ def finetuning_cell(
         seconds = finetune(replace(run, out=run.out / "plan", dry_run=True)).facts.get("estimated_seconds")
         return None if seconds is None else float(seconds)
 
-    return Cell(name, labels, (command("finetune", run),), work, estimate)
+    return Cell(name, {"task": task, **labels}, (command("finetune", run),), work, estimate)
 
 
 def measured(path: Path, task: str) -> list[dict[str, Any]]:

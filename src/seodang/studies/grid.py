@@ -3,6 +3,7 @@
     OUT/cells/NAME/cell.json     the cell's commands, written when it begins
     OUT/cells/NAME/result.json   what it measured, written when it is finished
     OUT/cells/NAME/…             its run, until it is finished (and after, with --keep-models)
+    OUT/again/NAME/              where commands.sh makes it once more
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from seodang.errors import DataError, DivergedError, UsageError
 from seodang.files import atomic_write, discard_folder, make_folder
 
 Labels = Mapping[str, str | int]
+RESULT = "result.json"
 UNSAID = ("dry_run", "resume", "json", "quiet")
 """Options of a run that change nothing of its result."""
 
@@ -35,6 +37,8 @@ class Cell:
     name: its folder. labels: its columns in the table ("seed" among them). commands: what makes it, exactly.
     work: makes it in its folder, or goes on with it, and returns its measurements; raises Interrupted.
     estimate: about how many seconds it takes, asked in a dry run.
+    tasks: where a model is only asked, what asks each task. Tasks can be added to such a cell when it is finished.
+    made: and what makes that model, as it must stay the same.
     """
 
     name: str
@@ -42,6 +46,23 @@ class Cell:
     commands: tuple[str, ...]
     work: Callable[[Path], list[dict[str, Any]]] = field(repr=False)
     estimate: Callable[[], float | None] = field(default=lambda: None, repr=False)
+    tasks: Mapping[str, str] = field(default_factory=dict)
+    made: tuple[str, ...] = ()
+
+    def is_of(self, stored: Mapping[str, Any]) -> bool:
+        """Whether a cell.json is this cell's: made alike, and no task asked otherwise."""
+        asked = stored.get("tasks", {})
+        alike = all(asked.get(task, asks) == asks for task, asks in self.tasks.items())
+        return alike and stored.get("commands") == self._makers
+
+    def record(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """Its cell.json, in the place of that of `before`."""
+        tasks = {**before.get("tasks", {}), **self.tasks}
+        return {"commands": self._makers, **({"tasks": tasks} if tasks else {})}
+
+    @property
+    def _makers(self) -> list[str]:
+        return list(self.made if self.tasks else self.commands)
 
 
 @dataclass(frozen=True)
@@ -57,28 +78,32 @@ class Grid:
         return cell_folder(self.out, cell.name)
 
     def result(self, cell: Cell) -> list[dict[str, Any]] | None:
-        """What a finished cell measured: a list of rows, its labels among each; None if it is not finished.
+        """What a finished cell measured: a list of rows, its labels among each; None if it is not finished, or was not
+        asked all its tasks.
 
         Raises UsageError when the folder holds the cell of other commands, DataError when it is damaged.
         """
         folder = self.folder(cell)
         begun = _read(folder / "cell.json")
-        if begun is not None and begun.get("commands") != list(cell.commands):
+        if begun is not None and not cell.is_of(begun):
             raise UsageError(
                 f"{folder} was made by other commands",
                 "the study was begun with other options",
                 "use the same options to go on, or another --out",
             )
-        stored = _read(folder / "result.json")
-        return None if stored is None else stored["rows"]
+        stored = _read(folder / RESULT)
+        if stored is None or not cell.tasks:
+            return None if stored is None else stored["rows"]
+        rows = [row for row in stored["rows"] if row["task"] in cell.tasks]
+        return rows if {row["task"] for row in rows} == set(cell.tasks) else None
 
     def run(self, say: Callable[[str], None] = lambda line: None) -> tuple[list[dict[str, Any]], bool]:
         """Make what is missing. Returns the rows of all finished cells, and whether somebody stopped it.
 
         A cell that diverges is said, and left for the next time. Ctrl-C saves the cell and ends the grid.
         """
+        missing = [cell for cell in self.cells if self.result(cell) is None]  # a study that is refused stays as it was
         atomic_write(self.out / "commands.sh", self.script())
-        missing = [cell for cell in self.cells if self.result(cell) is None]
         done = len(self.cells) - len(missing)
         if done:
             say(f"{done} of {len(self.cells)} cells are finished already")
@@ -107,12 +132,24 @@ class Grid:
         return [row for cell in self.cells for row in self.result(cell) or ()]
 
     def script(self) -> str:
-        """commands.sh: what makes each cell, one by one, from the folder in which the study was begun."""
-        lines = ["#!/bin/sh", "# What this study ran; every cell can be made again by its own commands.", "set -e"]
+        """commands.sh: what makes each cell, one by one, from the folder in which the study was begun.
+
+        They write beside the finished cells, whose folders hold runs already.
+        """
+        where = f"# What this study ran. Each cell's commands make it again, in {self.out / 'again'}."
+        lines = ["#!/bin/sh", where, "set -e"]
         for cell in self.cells:
             labels = ", ".join(f"{name} {value}" for name, value in cell.labels.items())
-            lines += ["", f"# {cell.name}: {labels}", *cell.commands]
+            lines += ["", f"# {cell.name}: {labels}", *(self._again(cell, line) for line in cell.commands)]
         return "\n".join(lines) + "\n"
+
+    def _again(self, cell: Cell, line: str) -> str:
+        """A command with another folder for the cell's own; what it reads of other cells stays where it is."""
+        here, there = self.folder(cell), self.out / "again" / cell.name
+        words = shlex.split(line)
+        return shlex.join(
+            str(there / Path(word).relative_to(here)) if Path(word).is_relative_to(here) else word for word in words
+        )
 
     def plan(self) -> list[str]:
         """The cells that are missing with their commands and estimates, for a dry run."""
@@ -121,6 +158,7 @@ class Grid:
             if self.result(cell) is not None:
                 lines.append(f"{cell.name}: finished")
                 continue
+            # seeds take the same time; tasks do not
             alike = tuple((name, value) for name, value in cell.labels.items() if name != "seed")
             if alike not in known:
                 known[alike] = cell.estimate()
@@ -132,12 +170,15 @@ class Grid:
 
     def _make(self, cell: Cell) -> list[dict[str, Any]]:
         folder = make_folder(self.folder(cell))
-        atomic_write(folder / "cell.json", json.dumps({"commands": list(cell.commands)}, ensure_ascii=False) + "\n")
+        record = cell.record(_read(folder / "cell.json") or {})
+        atomic_write(folder / "cell.json", json.dumps(record, ensure_ascii=False) + "\n")
         start = time.perf_counter()
         rows = [{**cell.labels, **row} for row in cell.work(folder)]
         gc.collect()  # a model and its optimiser refer to each other
-        stored = {"rows": rows, "seconds": round(time.perf_counter() - start, 1)}
-        atomic_write(folder / "result.json", json.dumps(stored, ensure_ascii=False, indent=1) + "\n")
+        before = (_read(folder / RESULT) or {"rows": []})["rows"]  # of tasks that it was asked another time
+        kept = [row for row in before if row["task"] not in cell.tasks]
+        stored = {"rows": [*kept, *rows], "seconds": round(time.perf_counter() - start, 1)}
+        atomic_write(folder / RESULT, json.dumps(stored, ensure_ascii=False, indent=1) + "\n")
         if not self.keep_models:
             _discard_models(folder)
         return rows

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from seodang.data.labelled import Labelled
+from seodang.errors import DataError
 from seodang.evaluation.metrics import find
 
 BLANK = "_"
@@ -44,6 +45,14 @@ def per_token(found: LogProb) -> float:
 def best(scores: Sequence[float]) -> int:
     """The place of the highest score, the first of equals."""
     return max(range(len(scores)), key=lambda place: (scores[place], -place))
+
+
+def classes(examples: Sequence[Labelled]) -> list[int]:
+    """The right class or answer of each. Raises DataError (file:row) for a row without one."""
+    for example in examples:
+        if example.label is None:
+            raise DataError(f"{example.where} has no label", "its answer cannot be judged", "use labelled rows")
+    return [int(example.label) for example in examples if example.label is not None]
 
 
 def acceptability(scorer: Scorer, examples: Sequence[Labelled]) -> list[float]:
@@ -117,7 +126,7 @@ def predict(
 ) -> Predicted:
     """The task's heuristic. `fitted`: the rows that CoLA's threshold is found on."""
     if task == "cola":
-        cut = threshold(acceptability(scorer, fitted), [int(example.label or 0) for example in fitted])
+        cut = threshold(acceptability(scorer, fitted), classes(fitted))
         return Predicted([int(score >= cut) for score in acceptability(scorer, examples)], "matthews")
     if task == "sst2":
         return Predicted(sentiment(scorer, examples, labels), "accuracy")

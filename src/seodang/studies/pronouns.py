@@ -24,9 +24,13 @@ def read_pronouns(files: Iterable[Path]) -> list[Labelled]:
     """Examples whose text has `_` in the place of the pronoun, and the candidates as answers.
 
     Where the pronoun comes more than once, the last one is meant: it stands in the second clause. Raises DataError
-    (file:row) for a block that is not four lines, and for one whose parts do not fit each other.
+    (file:row) for a block that is not four lines, for one whose parts do not fit each other, and for files without any.
     """
-    return [example for path in files for example in _read(path)]
+    paths = list(files)
+    examples = [example for path in paths for example in _read(path)]
+    if not examples:
+        raise DataError(f"{', '.join(map(str, paths))} has no sentence", "every line is empty", "check the file")
+    return examples
 
 
 def _read(path: Path) -> Iterable[Labelled]:

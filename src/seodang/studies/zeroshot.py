@@ -12,7 +12,7 @@ from seodang.checkpoints.resolve import load_model
 from seodang.checkpoints.training import checkpoint_folders
 from seodang.data.labelled import Labelled
 from seodang.data.tasks import read_task
-from seodang.errors import UsageError, suggest
+from seodang.errors import DataError, UsageError, suggest
 from seodang.evaluation.intervals import measure
 from seodang.files import atomic_write
 from seodang.inference import requests
@@ -20,9 +20,10 @@ from seodang.inference.language_model import LanguageModel, as_dtype
 from seodang.models.sizes import SIZES
 from seodang.recipes.config import PretrainConfig
 from seodang.recipes.pretrain import pretrain
+from seodang.recipes.run import RUN
 from seodang.studies.config import ZeroShotConfig
-from seodang.studies.grid import Cell, Grid, Interrupted, begun, by_task, cell_folder, command
-from seodang.studies.heuristics import predict
+from seodang.studies.grid import RESULT, Cell, Grid, Interrupted, begun, by_task, cell_folder, command
+from seodang.studies.heuristics import classes, predict
 from seodang.studies.pronouns import read_pronouns
 from seodang.studies.published import SCALES, Scale
 from seodang.studies.study import Study
@@ -57,6 +58,7 @@ class ModelScorer:
 
 def zeroshot(config: ZeroShotConfig) -> Study:
     """The study of `config`: its grid, and how its rows become tables and a figure."""
+    _check_numbers(config)
     scales = scales_of(config)
     questions = [] if config.dry_run else questions_of(config)
     shared = config.tokenizer
@@ -74,6 +76,17 @@ def zeroshot(config: ZeroShotConfig) -> Study:
         lambda found: draw(config.out / "figure.png", found, scales),
         paper,
     )
+
+
+def _check_numbers(config: ZeroShotConfig) -> None:
+    """Raises UsageError for what would only be noticed when a model is trained already."""
+    for option, least, why in (
+        ("rows", 0, "0 is all of a task's rows"),
+        ("points", 0, "0 is all checkpoints of a finished run"),
+        ("seeds", 1, "there must be a run"),
+    ):
+        if getattr(config, option) < least:
+            raise UsageError(f"--{option} {getattr(config, option)}", why, f"use --{option} {least} or more")
 
 
 def _once(cells: list[Cell]) -> list[Cell]:
@@ -104,7 +117,8 @@ def scales_of(config: ZeroShotConfig) -> dict[str, Scale]:
 
 
 def questions_of(config: ZeroShotConfig) -> list[Questions]:
-    """The rows of every task. Raises UsageError for CoLA without --train rows, DataError (file:row) for wrong files."""
+    """The rows of every task. Raises UsageError for CoLA without --train rows, DataError (file:row) for wrong files
+    and for rows without labels."""
     train = by_task(config.train, "train")
     found = []
     for task, files in by_task(config.eval, "eval").items():
@@ -117,10 +131,9 @@ def questions_of(config: ZeroShotConfig) -> list[Questions]:
         if task == "pronouns":
             found.append(Questions(task, spread(read_pronouns(files), config.rows), (), []))
             continue
-        data = read_task(task, files)
-        fitted = read_task(task, train[task]).examples if task == "cola" else []
-        rows = [example for example in data.examples if example.label is not None]
-        found.append(Questions(task, spread(rows, config.rows), data.spec.labels, spread(fitted, config.rows)))
+        data = read_task(task, files, labelled=True)
+        fitted = read_task(task, train[task], labelled=True).examples if task == "cola" else []
+        found.append(Questions(task, spread(data.examples, config.rows), data.spec.labels, spread(fitted, config.rows)))
     return found
 
 
@@ -143,29 +156,50 @@ def _cell(
                 "the study follows a model along its pre-training",
                 "seodang pretrain … --save-every 500 --keep 1000, or name a size such as gpt1-mini and its --data",
             )
-        ask = _ask_command(config, kind, run, config.out)
+        cell = f"{kind}-{run.resolve().name}"
+        out = cell_folder(config.out, cell)
         labels: dict[str, str | int] = {"model": kind, "seed": 0}
 
         def look(folder: Path) -> list[dict[str, Any]]:
-            return _ask(config, run, folder, 0, questions)
+            return _ask(config, run, folder, questions)
 
-        return Cell(f"{kind}-{run.resolve().name}", labels, (ask,), look)
+        ask, tasks = _ask_commands(config, kind, run, out)
+        return Cell(cell, labels, (ask,), look, tasks=tasks, made=(str(run),))
     cell = f"{kind}-seed-{seed}"
     plan = _pretraining(config, name, seed, tokenizer, cell_folder(config.out, cell))
 
     def work(folder: Path) -> list[dict[str, Any]]:
-        if pretrain(replace(plan, out=folder, resume=begun(folder))).summary.interrupted:
+        if not _trained(folder) and pretrain(replace(plan, out=folder, resume=begun(folder))).summary.interrupted:
             raise Interrupted
-        return _ask(config, folder, folder, seed, questions)
+        return _ask(config, folder, folder, questions)
 
     def estimate() -> float | None:
+        if _trained(plan.out):
+            return None
         named = plan.tokenizer if plan.tokenizer is not None and Path(plan.tokenizer).exists() else None
         dry = replace(plan, out=plan.out / "plan", dry_run=True, tokenizer=named)
         seconds = pretrain(dry).facts.get("estimated_seconds")
         return None if seconds is None else float(seconds)
 
-    ask = _ask_command(config, kind, plan.out, plan.out / "asked-again")
-    return Cell(cell, {"model": kind, "seed": seed}, (command("pretrain", plan), ask), work, estimate)
+    train = command("pretrain", plan)
+    ask, tasks = _ask_commands(config, kind, plan.out, plan.out / "asked-again")
+    found = Cell(cell, {"model": kind, "seed": seed}, (train, ask), work, estimate, tasks, (train,))
+    if Grid(config.out, [found]).result(found) is None:
+        _trained(plan.out)  # that it cannot be asked any more is said before another cell is made
+    return found
+
+
+def _trained(folder: Path) -> bool:
+    """Whether a cell was finished and is only asked more. Raises UsageError when its checkpoints are gone."""
+    if not (folder / RESULT).exists():
+        return False
+    if not checkpoint_folders(folder):
+        raise UsageError(
+            f"{folder} has no checkpoints to ask",
+            "they were removed when it was finished, and a task was added to --eval since",
+            "leave the task out, or use another --out; with --keep-models tasks can be added later",
+        )
+    return True
 
 
 def _pretraining(
@@ -186,34 +220,70 @@ def _pretraining(
     )  # fmt: skip
 
 
-def _ask_command(config: ZeroShotConfig, kind: str, run: Path, out: Path) -> str:
-    """The study of the run alone."""
+def _ask_commands(config: ZeroShotConfig, kind: str, run: Path, out: Path) -> tuple[str, dict[str, str]]:
+    """The study of the run alone, and that of each task alone, without what changes the figure only."""
     models = {"transformer": "none", "lstm": "none", kind: str(run)}
     pretraining = {"data": (), "tokenizer": None, "vocab_size": None, "steps": None, "batch_tokens": None, "seeds": 1}
-    return command("study zeroshot", replace(config, out=out, keep_models=False, **models, **pretraining))  # type: ignore[arg-type]
+    plan = replace(config, out=out, keep_models=False, **models, **pretraining)  # type: ignore[arg-type]
+    tasks = {}
+    for task in by_task(config.eval, "eval"):
+        asked, fitted = (
+            tuple(entry for entry in entries if entry.partition("=")[0] == task)
+            for entries in (config.eval, config.train if task == "cola" else ())
+        )
+        tasks[task] = command("study zeroshot", replace(plan, eval=asked, train=fitted, ceiling=()))
+    return command("study zeroshot", plan), tasks
 
 
-def _ask(
-    config: ZeroShotConfig, run: Path, folder: Path, seed: int, questions: list[Questions]
-) -> list[dict[str, Any]]:
-    """Rows of the untrained model and of each checkpoint; what was asked already is read back."""
+@dataclass(frozen=True)
+class Start:
+    """How a run drew its fresh weights."""
+
+    seed: int
+    zero_residual: bool
+
+
+def start_of(run: Path) -> Start | None:
+    """What the run began with; None where that was a trained model, or where no run.json says it.
+
+    Raises DataError for a damaged run.json.
+    """
+    try:
+        options = json.loads((run / RUN).read_text("utf-8"))["options"]
+        if options["model"] not in SIZES and not options.get("from_scratch"):
+            return None
+        return Start(int(options["seed"]), bool(options.get("zero_init")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise DataError(f"{run / RUN} is damaged", why, "restore it, or remove it: step 0 is then left out") from None
+
+
+def _ask(config: ZeroShotConfig, run: Path, folder: Path, questions: list[Questions]) -> list[dict[str, Any]]:
+    """Rows of the model before its first step, if it was a fresh one, and of each checkpoint; what was asked already is
+    read back."""
     checkpoints = spread(checkpoint_folders(run), config.points)
     last = checkpoint_folders(run)[-1]
     checkpoints = checkpoints if last in checkpoints else [*checkpoints[:-1], last]
+    start = start_of(run)
+    places: list[tuple[int, Path | None]] = [(int(place.name.rpartition("-")[2]), place) for place in checkpoints]
     rows = []
-    for step, place in [(0, None), *((int(place.name.rpartition("-")[2]), place) for place in checkpoints)]:
-        file = folder / "scores" / f"step-{step:08d}.json"
-        if file.exists():
-            rows += json.loads(file.read_text("utf-8"))
+    for step, place in places if start is None else [(0, None), *places]:
+        files = {entry.task: folder / "scores" / f"step-{step:08d}-{entry.task}.json" for entry in questions}
+        missing = [entry for entry in questions if not files[entry.task].exists()]
+        rows += [json.loads(file.read_text("utf-8")) for file in files.values() if file.exists()]
+        if not missing:
             continue
+        fresh = vars(start) if place is None and start is not None else {}
         loaded = load_model(
-            str(place or last), from_scratch=place is None, seed=seed, dtype=as_dtype(config.dtype),
-            device=choose_device(config.device),
+            str(place or last), from_scratch=place is None, dtype=as_dtype(config.dtype),
+            device=choose_device(config.device), **fresh,
         )  # fmt: skip
         model = LanguageModel(loaded.model, loaded.tokenizer, loaded.generation, loaded.source)
-        found = [{"step": step, **row} for row in ask(model, questions)]
-        atomic_write(file, json.dumps(found, ensure_ascii=False) + "\n")
-        rows += found
+        for row in ask(model, missing):
+            rows.append({"step": step, **row})
+            atomic_write(files[row["task"]], json.dumps(rows[-1], ensure_ascii=False) + "\n")
     return rows
 
 
@@ -222,8 +292,7 @@ def ask(model: LanguageModel, questions: Sequence[Questions]) -> list[dict[str, 
     rows = []
     for entry in questions:
         predicted = predict(entry.task, ModelScorer(model), entry.examples, entry.labels, entry.fitted)
-        references = [int(example.label or 0) for example in entry.examples]
-        found = measure(predicted.metric, predicted.predictions, references)
+        found = measure(predicted.metric, predicted.predictions, classes(entry.examples))
         rows.append(
             {
                 "task": entry.task, "measure": predicted.metric, "score": found.value, "low": found.low,
