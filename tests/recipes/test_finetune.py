@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -330,3 +331,23 @@ def test_frozen_embeddings_say_that_the_marks_are_not_learned(
     for base, said in ((bases["decoder"], True), (tuned, False), (bases["encoder"], False)):
         finetune(config(base, files, tmp_path / base.name, dry_run=True, freeze="embed"))
         assert ("new tokens stay alike" in capsys.readouterr().err) == said
+
+
+@pytest.mark.parametrize("kind", ["entail", "choice"])
+def test_a_roberta_with_a_tokenizer_of_berts_kind(
+    kind: str, bases: dict[str, Path], files: Path, tmp_path: Path
+) -> None:
+    """klue/roberta-*: the tokenizer tells second texts apart by segment 1, which the model does not know."""
+    from seodang.checkpoints.huggingface import save_folder
+    from seodang.models.families import build_model
+    from seodang.models.sizes import published
+
+    tokenizer = load_model(bases["encoder"]).tokenizer
+    assert tokenizer is not None and 1 in tokenizer.encode_pair("a", "a")[1]
+    sizes = {"d_model": 32, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "d_head": 16, "d_ff": 64}
+    config_ = replace(published("roberta-mini"), vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id, **sizes)
+    roberta = build_model(config_)
+    roberta.init_weights(torch.Generator().manual_seed(0))
+    save_folder(tmp_path / "roberta", roberta, tokenizer)
+    result = finetune(config(tmp_path / "roberta", files, tmp_path / "out", kind, epochs=None, steps=2, max_length=32))
+    assert result.scores["n"] == 80

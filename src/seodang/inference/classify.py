@@ -97,7 +97,8 @@ def _require_one_text(example: Labelled) -> Labelled:
 @torch.inference_mode()
 def _classify(lm: Any, settings: TaskSettings, examples: list[Labelled], batch_size: int) -> list[Prediction]:
     spec = settings.spec
-    rows = encode_task(examples, settings, lm.tokenizer, lm.context_length)
+    n_segments = lm.model.config.n_segments
+    rows = encode_task(examples, settings, lm.tokenizer, lm.context_length, n_segments=n_segments)
     found: dict[int, Prediction] = {}
     for numbers, batch in labelled_batches(rows, batch_size):
         outputs = task_outputs(lm.model, batch.to(lm.device), spec.kind)[0].float().cpu()

@@ -155,7 +155,8 @@ def _prepare(
         )
     encode = partial(
         encode_task, settings=TaskSettings.from_dict(loaded.task), tokenizer=tokenizer,
-        context_length=model.config.context_length, too_long=config.too_long, max_lost=config.max_lost,
+        context_length=model.config.context_length, n_segments=model.config.n_segments, too_long=config.too_long,
+        max_lost=config.max_lost,
     )  # fmt: skip
     rows = encode(data.train)
     micro_rows = _rows_per_forward(config, rows, defaults.rows, model, machine)
