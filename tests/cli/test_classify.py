@@ -104,6 +104,13 @@ def test_mistakes(kind: str, words: list[str], code: int, says: str, models: Pat
     assert says in capsys.readouterr().err
 
 
+def test_answers_that_do_not_fit_are_refused_with_what_helps(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(models, "choice", "--text", "a", "--answer", "b", "--answer", "a cat " * 40) == 4
+    said = capsys.readouterr().err
+    assert "--text 1 does not fit into 32 tokens" in said and "shorten its answers" in said
+    assert "--too-long" not in said
+
+
 def test_a_column_that_is_missing_is_named(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "rows.csv").write_text("id,words,more\n1,a,b\n", "utf-8")
     assert ask(models, "classify", "--data", str(tmp_path / "rows.csv")) == 3

@@ -351,3 +351,41 @@ def test_a_roberta_with_a_tokenizer_of_berts_kind(
     save_folder(tmp_path / "roberta", roberta, tokenizer)
     result = finetune(config(tmp_path / "roberta", files, tmp_path / "out", kind, epochs=None, steps=2, max_length=32))
     assert result.scores["n"] == 80
+
+
+def held_out_choices(folder: Path, *answers: str) -> dict[str, Any]:
+    """Options of a run that is asked 20 choices, and after them one of each of these as its second answer."""
+    asked = rows("choice", 20, 1) + [{**rows("choice", 1, 2)[0], "answers": ["a cat", one, "a fig"]} for one in answers]
+    data = (write(folder / "train.jsonl", rows("choice", 64, 0)),)
+    return {"data": data, "eval": (write(folder / "dev.jsonl", asked),), "epochs": None, "steps": 1}
+
+
+def test_held_out_rows_that_do_not_fit_are_left_out_or_refused_before_the_first_step(
+    bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = held_out_choices(tmp_path, "a cat " * 40)
+    result = finetune(config(bases["decoder"], tmp_path, tmp_path / "out", "choice", too_long="drop", quiet=False,
+                             **options))  # fmt: skip
+    note = f"1 of 21 rows left out as longer than 32 tokens: {tmp_path / 'dev.jsonl'}:21"
+    assert f"held out   {note}" in capsys.readouterr().err and result.scores["n"] == result.facts["held_out_rows"] == 20
+    stored = load_results(tmp_path / "out" / "evaluation.json").tasks["choice"]
+    assert stored.n == 20 and stored.notes == (note,)
+    for too_long in ("cut", "error"):
+        with pytest.raises(SeodangError, match="dev.jsonl:21 does not fit into 32 tokens") as caught:
+            finetune(config(bases["decoder"], tmp_path, tmp_path / too_long, "choice", too_long=too_long, **options))
+        assert caught.value.exit_code == 4 and not (tmp_path / too_long / "metrics.jsonl").exists()
+
+
+def test_held_out_rows_that_are_cut_are_said_and_kept(
+    bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*rows("classify", 9, 1), {"text": "look, " * 40 + "a cat", "label": "animal"}]
+    files = {"data": (write(tmp_path / "train.jsonl", rows("classify", 64, 0)),)}
+    files["eval"] = (write(tmp_path / "dev.jsonl", asked),)
+    options: dict[str, Any] = {**files, "epochs": None, "steps": 1, "quiet": False}
+    finetune(config(bases["decoder"], tmp_path, tmp_path / "out", **options))
+    note = f"1 of 10 rows cut to 32 tokens: {tmp_path / 'dev.jsonl'}:10"
+    assert f"held out   {note}" in capsys.readouterr().err
+    assert load_results(tmp_path / "out" / "evaluation.json").tasks["classify"].notes == (note,)
+    with pytest.raises(SeodangError, match="dev.jsonl:10 is too long"):
+        finetune(config(bases["decoder"], tmp_path, tmp_path / "other", too_long="error", **options))

@@ -12,7 +12,7 @@ import torch
 from seodang.data.labelled import Labelled, TaskSpec
 from seodang.data.labelled_rows import labelled_batches
 from seodang.data.task_settings import TaskSettings, encode_task
-from seodang.errors import DataError, UsageError
+from seodang.errors import DataError, FitError, UsageError
 from seodang.objectives.classify import task_outputs
 
 BATCHES = 16
@@ -98,7 +98,12 @@ def _require_one_text(example: Labelled) -> Labelled:
 def _classify(lm: Any, settings: TaskSettings, examples: list[Labelled], batch_size: int) -> list[Prediction]:
     spec = settings.spec
     n_segments = lm.model.config.n_segments
-    rows = encode_task(examples, settings, lm.tokenizer, lm.context_length, n_segments=n_segments)
+    try:
+        rows = encode_task(examples, settings, lm.tokenizer, lm.context_length, n_segments=n_segments)
+    except FitError as error:  # whose advice is for training
+        parts = "answers" if spec.kind == "choice" else "texts"
+        fix = f"shorten its {parts}, leave it out, or fine-tune with a longer --max-length"
+        raise FitError(error.what, error.why, fix) from None
     found: dict[int, Prediction] = {}
     for numbers, batch in labelled_batches(rows, batch_size):
         outputs = task_outputs(lm.model, batch.to(lm.device), spec.kind)[0].float().cpu()
