@@ -111,6 +111,20 @@ def test_answers_that_do_not_fit_are_refused_with_what_helps(models: Path, capsy
     assert "--too-long" not in said
 
 
+def test_texts_that_are_cut_are_said_at_the_end(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["a cat " * (30 if n in (3, 40, 41, 69) else 2) for n in range(70)]
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(texts), "utf-8")
+    places = ", ".join(f"{path}:{n}" for n in (4, 41, 42))
+    for options in ([], ["--json"], ["--out", str(tmp_path / "out.jsonl")]):
+        assert ask(models, "classify", "--data", str(path), "--batch-size", "2", *options) == 0
+        assert f"note: 4 of 70 rows cut to 32 tokens: {places}, …\n" in capsys.readouterr().err
+    assert ask(models, "classify", "--text", "a cat") == 0
+    assert "note" not in capsys.readouterr().err
+
+
 def test_a_column_that_is_missing_is_named(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "rows.csv").write_text("id,words,more\n1,a,b\n", "utf-8")
     assert ask(models, "classify", "--data", str(tmp_path / "rows.csv")) == 3

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     if config.batch_size < 1:
         raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
     lm = config.load()
-    from seodang.inference.classify import classified, task_settings
+    from seodang.inference.classify import Cuts, classified, task_settings
 
     spec = task_settings(lm.fine_tuned, config.model).spec
     if config.text:
@@ -60,14 +60,17 @@ def main(argv: list[str]) -> int:
 
         columns = Columns.parse(config.columns)
         examples = stream_examples(config.data, spec, columns)
-    rows = classified(lm, examples, batch_size=config.batch_size)
+    cuts = Cuts()
+    rows = classified(lm, examples, batch_size=config.batch_size, cuts=cuts)
     if config.out is not None:
         _write(rows, spec, config.out)
-        return 0
-    for example, prediction in rows:
-        found = as_dict(example, prediction, spec)
-        line = json.dumps(found, ensure_ascii=False) if config.json else in_words(found)
-        print(line, flush=True)
+    else:
+        for example, prediction in rows:
+            found = as_dict(example, prediction, spec)
+            line = json.dumps(found, ensure_ascii=False) if config.json else in_words(found)
+            print(line, flush=True)
+    if cuts.note:
+        say(f"note: {cuts.note}")
     return 0
 
 

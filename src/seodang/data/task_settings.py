@@ -53,6 +53,11 @@ class TaskSettings:
         return Special(**ids)
 
 
+def encoded_length(settings: TaskSettings, context_length: int) -> int:
+    """Tokens that a sequence may have: what the task was learned with, as far as the context holds it."""
+    return min(settings.max_length or context_length, context_length)
+
+
 def encode_task(
     examples: Sequence[Labelled],
     settings: TaskSettings,
@@ -64,7 +69,7 @@ def encode_task(
 ) -> LabelledRows:
     """The rows of a model that was fine-tuned with these settings and knows `n_segments` token types. options: of
     `encode_examples`, which also says what is raised."""
-    length = min(settings.max_length or context_length, context_length)
+    length = encoded_length(settings, context_length)
     pad_id = tokenizer.pad_id if tokenizer.pad_id is not None else 0
     form = settings.form(tokenizer, n_segments)
     return encode_examples(examples, settings.spec, tokenizer, form, max_length=length, pad_id=pad_id, **options)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from seodang.data.labelled import Labelled, TaskSpec
-from seodang.data.labelled_rows import labelled_batches
-from seodang.data.task_settings import TaskSettings, encode_task
+from seodang.data.labelled_rows import LabelledRows, labelled_batches
+from seodang.data.task_settings import TaskSettings, encode_task, encoded_length
 from seodang.errors import DataError, FitError, UsageError
 from seodang.objectives.classify import task_outputs
 
@@ -27,6 +27,27 @@ class Prediction:
     label: int | None
     score: float | None
     probabilities: list[float]
+
+
+@dataclass(slots=True)
+class Cuts:
+    """Counts the examples that were cut to `length` tokens, and keeps where the first of them are."""
+
+    rows: int = 0
+    cut: int = 0
+    first: tuple[str, ...] = ()
+    length: int = 0
+
+    def add(self, rows: LabelledRows, length: int) -> None:
+        """Those of some more rows."""
+        self.rows, self.cut, self.length = self.rows + len(rows), self.cut + len(rows.long), length
+        self.first = (*self.first, *rows.long)[:3]
+
+    @property
+    def note(self) -> str:
+        """What is to be said of them; "" where there are none."""
+        shown = ", ".join(filter(None, self.first)) + (", …" if self.cut > len(self.first) else "")
+        return f"{self.cut:,} of {self.rows:,} rows cut to {self.length:,} tokens: {shown}" if self.cut else ""
 
 
 def task_settings(fine_tuned: dict[str, Any] | None, source: object = "the model") -> TaskSettings:
@@ -50,9 +71,9 @@ def classify(lm: Any, examples: Sequence[Labelled], *, batch_size: int = 32) -> 
 
 
 def classified(
-    lm: Any, examples: Iterable[Labelled], *, batch_size: int = 32
+    lm: Any, examples: Iterable[Labelled], *, batch_size: int = 32, cuts: Cuts | None = None
 ) -> Iterator[tuple[Labelled, Prediction]]:
-    """`classify`, example by example, of which a few batches at a time are held."""
+    """`classify`, example by example, of which a few batches at a time are held. `cuts` counts those that are cut."""
     settings = task_settings(lm.fine_tuned, getattr(lm.source, "name", lm.source))
     if settings.marks is None and lm.model.kind == "causal":
         examples = map(_require_one_text, examples)
@@ -60,7 +81,7 @@ def classified(
     while ahead := list(islice(left, BATCHES * batch_size)):
         for example in ahead:
             check_example(example, settings)
-        yield from zip(ahead, _classify(lm, settings, ahead, batch_size), strict=True)
+        yield from zip(ahead, _classify(lm, settings, ahead, batch_size, cuts or Cuts()), strict=True)
 
 
 def check_example(example: Labelled, settings: TaskSettings) -> None:
@@ -95,7 +116,9 @@ def _require_one_text(example: Labelled) -> Labelled:
 
 
 @torch.inference_mode()
-def _classify(lm: Any, settings: TaskSettings, examples: list[Labelled], batch_size: int) -> list[Prediction]:
+def _classify(
+    lm: Any, settings: TaskSettings, examples: list[Labelled], batch_size: int, cuts: Cuts
+) -> list[Prediction]:
     spec = settings.spec
     n_segments = lm.model.config.n_segments
     try:
@@ -104,6 +127,7 @@ def _classify(lm: Any, settings: TaskSettings, examples: list[Labelled], batch_s
         parts = "answers" if spec.kind == "choice" else "texts"
         fix = f"shorten its {parts}, leave it out, or fine-tune with a longer --max-length"
         raise FitError(error.what, error.why, fix) from None
+    cuts.add(rows, encoded_length(settings, lm.context_length))
     found: dict[int, Prediction] = {}
     for numbers, batch in labelled_batches(rows, batch_size):
         outputs = task_outputs(lm.model, batch.to(lm.device), spec.kind)[0].float().cpu()
