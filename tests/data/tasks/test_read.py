@@ -71,6 +71,37 @@ def test_multiple_choice(write, text: str, name: str) -> None:  # type: ignore[n
     assert data.spec.labels == ()
 
 
+QUIZ = [
+    ([(["3", "4", "5", "2"], "4"), (["12", "7", "1", "9"], "12")], [1, 0]),  # 12 is no place
+    ([(["3", "4"], "0"), (["4", "5"], "1")], [0, 1]),  # 0 is no text
+    ([(["0", "1"], "1"), (["1", "0"], "1")], "2 has the label '1', which may mean .*'1' or '0'"),
+    ([(["1", "2", "3"], "1"), (["1", "2", "3"], "2")], [0, 1]),  # as texts and as places from 1 alike
+    ([(["3", "4", "5", "2"], "4")], "1 has the label '4', which may mean .*'4' or '2'"),
+    ([(["True", "False"], "True"), (["True", "False"], "False")], [0, 1]),
+    ([([True, False], True), ([False, True], True)], [0, 1]),
+    ([(["2.0", "2.5"], "2.0"), (["2.0", "2.5"], "2.5")], [0, 1]),
+    ([(["2.0", "2", "x"], "2"), (["a", "b", "x"], "x")], "1 has the label '2', which may mean .*'2.0' or '2'"),
+    ([(["x", "y", "z"], label) for label in ("1", "2", "3", "B")], [0, 1, 2, 1]),  # a letter among numbers
+    ([(["x", "y", "z"], label) for label in ("1", "2", "3", "y")], [0, 1, 2, 1]),  # a text among numbers
+    ([(["x", "y"], "y"), (["1", "0"], "0")], [1, 1]),  # y is no place
+    ([(["x", "y"], "y"), (["1", "0"], "0"), (["x", "y"], "B")], "2 has the label '0', which may mean .*'0' or '1'"),
+    ([(["x", "1945"], "1945"), (["x", "y"], "A"), (["x", "y"], "0")], [1, 0, 0]),
+    ([(["B", "A", "O"], "A"), (["x", "y", "z"], "B")], [0, 1]),  # B is no text in the second row
+    ([(["B", "A"], "A"), (["A", "B"], "A")], "1 has the label 'A', which may mean .*'A' or 'B'"),
+]
+
+
+@pytest.mark.parametrize(("rows", "expected"), QUIZ)
+def test_right_answers_as_texts_or_as_places(write, rows: list, expected: list[int] | str) -> None:  # type: ignore[no-untyped-def,type-arg]
+    lines = [json.dumps({"question": "q", "answers": answers, "label": label}) for answers, label in rows]
+    path = write("\n".join(lines) + "\n", "a.jsonl")
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=f"a.jsonl:{expected}"):
+            read_task("choice", path)
+    else:
+        assert [example.label for example in read_task("choice", path).examples] == expected
+
+
 def test_answers_that_may_count_from_0_or_from_1(write) -> None:  # type: ignore[no-untyped-def]
     path = write("question,o1,o2,o3,label\n" + "q,x,y,z,1\n" * 2 + "q,x,y,z,2\n")
     columns = Columns(answers=("o1", "o2", "o3"))

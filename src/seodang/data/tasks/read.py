@@ -15,8 +15,8 @@ from seodang.data.sources import expand
 from seodang.data.tasks.columns import Columns, chosen, find_columns, text_of
 from seodang.data.tasks.labels import (
     Raw,
-    answer_base,
     answer_number,
+    answer_numbers,
     canonical,
     check_classes,
     class_number,
@@ -284,7 +284,9 @@ class _Reader:
 
     def _numbers(self, spec: TaskSpec) -> Iterator[int | float | None]:
         marks = tuple(self.labels or ()) if spec.kind == "choice" and self.published is None else ()
-        base = answer_base(self.raw) if spec.kind == "choice" and self.by_columns and not marks else 0
+        if spec.kind == "choice" and self.by_columns:
+            yield from answer_numbers(self.raw, marks)
+            return
         known = class_numbers(spec.labels, self.published.aliases if self.published else {})
         for raw in self.raw:
             first = self.bases.get(raw.where.rpartition(":")[0], 0)
@@ -293,7 +295,7 @@ class _Reader:
             elif spec.regression:
                 yield score(raw)
             elif spec.kind == "choice":
-                yield answer_number(raw, base or first, marks)
+                yield answer_number(raw, first)
             else:
                 names = self.published.labels if self.published else spec.labels  # files count as the set was published
                 yield class_number(raw, names, known, first if self.published else None)
