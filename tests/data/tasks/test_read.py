@@ -130,6 +130,33 @@ def test_columns_are_counted_where_no_header_names_them(write) -> None:  # type:
     ]
 
 
+def test_columns_are_counted_whatever_the_first_label_is(write) -> None:  # type: ignore[no-untyped-def]
+    for first, second in ("10", "01", "25"):
+        path = write(f"{first}\tgood film\n{second}\tbad film\n", "a.tsv")
+        data = read_task("classify", path, columns=Columns.parse(["text=2,label=1"]))
+        assert [e.texts[0] for e in data.examples] == ["good film", "bad film"]
+        assert data.spec.labels == tuple(sorted((first, second)))
+
+
+@pytest.mark.parametrize(("task", "head", "columns", "fix"), [
+    ("classify", "label,text", "text=2,label=1", "text=text,label=label"),
+    ("classify", "Label,words", "text=2,label=1", "text=words,label=Label"),
+    ("classify", "stars,review", "text=2,label=1", "text=review,label=stars"),
+    ("entail", "y,premise,hypothesis", "premise=2,hypothesis=3,label=1", "text=premise,text2=hypothesis,label=y"),
+    ("choice", "question,a,b,right", "question=1,answers=2+3", "text2=question,answers=a+b"),
+])  # fmt: skip
+def test_a_header_is_no_row_of_counted_columns(write, task: str, head: str, columns: str, fix: str) -> None:  # type: ignore[no-untyped-def]
+    path = write(f"{head}\n" + f"{','.join('uvxw'[: head.count(',') + 1])}\n" * 2)
+    with pytest.raises(DataError, match=rf"a.csv:1 names its columns: {head.replace(',', ', ')}") as caught:
+        read_task(task, path, columns=Columns.parse([columns]))
+    assert caught.value.fix == f"--columns {fix}"
+
+
+def test_a_first_row_that_is_like_a_header_in_part(write) -> None:  # type: ignore[no-untyped-def]
+    path = write("y\tgood film\nn\ttext\n", "a.tsv")
+    assert len(read_task("classify", path, columns=Columns.parse(["text=2,label=1"])).examples) == 2
+
+
 def test_files_one_after_another_with_their_own_columns(write) -> None:  # type: ignore[no-untyped-def]
     paths = [write("text,label\na,x\n"), write('{"sentence": "b", "class": "y"}\n', "b.jsonl")]
     assert [(e.texts[0], e.label) for e in read_task("classify", paths).examples] == [("a", 0), ("b", 1)]

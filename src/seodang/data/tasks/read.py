@@ -106,6 +106,8 @@ class _Reader:
             return
         table = read_table(path, published.encoding if published else "utf-8")
         names = self.columns.numbered(table.head)
+        if names is not None and table.fields:
+            self.columns.without_header(f"{path}:{table.fields[0][0]}", table.head)
         if published is not None and names is None and not self.columns.given:
             names = _bare_names(table, published)
         self._check_names(table, names)
