@@ -69,10 +69,23 @@ def read_task(
             "name all classes, or leave the labels out: they are found",
         )
     reader = _Reader(name, TASKS.get(name), columns or Columns(), labels, labelled)
-    for path in expand(files):
-        if path.suffix != ".md":  # what lies in the folders of data sets to be read by people
-            reader.read(path)
+    for path in _files(files, reader.published):
+        reader.read(path)
     return reader.finish()
+
+
+def _files(files: Iterable[Path | str] | Path | str, published: Published | None) -> list[Path]:
+    """What `expand` makes of them, without what lies in the folders of data sets for other uses: notes for people, and
+    lists of addresses beside the folders that are labels (IMDB)."""
+    given = [files] if isinstance(files, str | Path) else list(files)
+    labels = published.folders if published else ()
+    found: list[Path] = [] if given else expand(given)  # which says that there are none
+    for one in given:
+        inside = expand(one)
+        if Path(one).is_dir() and any(path.parent.name in labels for path in inside):
+            inside = [path for path in inside if path.parent.name in labels]
+        found += [path for path in inside if path.suffix != ".md"]
+    return found
 
 
 @dataclass
