@@ -53,6 +53,22 @@ def test_a_regression_is_of_one_text_or_of_two(write) -> None:  # type: ignore[n
     assert read_task("regress", write("sentence1,sentence2,score\na,b,0\nc,d,5\n")).spec.kind == "similar"
 
 
+def test_a_regression_takes_the_column_of_scores(write) -> None:  # type: ignore[no-untyped-def]
+    for task, columns in (("regress", None), ("stsb", Columns("a", "b"))):
+        data = read_task(task, write("a,b,label,score\nx,y,1,4.5\nz,w,0,0.5\n"), columns=columns)
+        assert [example.label for example in data.examples] == [4.5, 0.5] and data.spec.kind == "similar"
+    assert read_task("classify", write("text,score,label\nx,4.5,1\nz,0.5,0\n")).label_counts() == {"0": 1, "1": 1}
+
+
+def test_a_regression_of_one_text_that_is_named_is_of_one(write) -> None:  # type: ignore[no-untyped-def]
+    path = write("question,answer,score\nx,y,4.5\nz,w,0.5\n")
+    one = read_task("regress", path, columns=Columns("question"))
+    assert one.examples[0].texts == ("x",) and one.spec.kind == "classify"
+    assert read_task("regress", path).examples[0].texts == ("x", "y")
+    both = read_task("stsb", write("sentence1,sentence2,score\nx,y,4.5\nz,w,0.5\n"), columns=Columns("sentence1"))
+    assert both.examples[0].texts == ("x", "y")
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

@@ -120,6 +120,8 @@ LABELS = (
     *("stars", "similarity", "is_duplicate", "answerkey", "answer_key", "answer", "gold", "correct", "y"),
     *("라벨", "레이블", "정답", "감정", "평가", "분류", "점수", "별점", "평점"),
 )
+SCORES = ("score", "rating", "stars", "similarity", "점수", "별점", "평점")
+"""Of a regression, before the others."""
 LISTS = ("answers", "options", "choices", "endings", "ending_options", "candidates", "alternatives", "선택지", "보기")
 _NUMBERED = re.compile(
     r"(|choice|option|ending|answer|alternative|candidate|sol|opt|a|선택지|보기)[ _-]?(\d+|[a-h])", re.IGNORECASE
@@ -139,8 +141,9 @@ class Found:
 
 
 def find_columns(where: str, head: Sequence[str], kind: str, columns: Columns, need_label: bool) -> Found:
-    """The columns of a user's table with these names in its head, for a task of `kind` (or "regress", which is of one
-    text or of two). Raises DataError naming the file, the columns seen, the nearest, and the option that mends it."""
+    """The columns of a user's table with these names in its head, for a task of `kind`, or "regress", which is of one
+    text or of two, and of one where the user names but one. Raises DataError naming the file, the columns seen, the
+    nearest, and the option that mends it."""
     names = {name.casefold(): name for name in reversed(head)}
     for part in fields(Columns):
         value = getattr(columns, part.name)
@@ -154,7 +157,7 @@ def find_columns(where: str, head: Sequence[str], kind: str, columns: Columns, n
     if kind == "choice":
         answers = answers or _answers(where, head, free, columns)
         free = {key: name for key, name in free.items() if name not in answers}
-    label = label or _first(free, LABELS)
+    label = label or _first(free, (*SCORES, *LABELS) if kind == "regress" else LABELS)
     free = {key: name for key, name in free.items() if name != label}
     if label is None and need_label:
         _missing(where, head, "label", LABELS)
@@ -164,7 +167,8 @@ def find_columns(where: str, head: Sequence[str], kind: str, columns: Columns, n
         if not context and not question:
             _missing(where, head, "text", CONTEXTS + QUESTIONS)
         return Found((context or "", question or ""), label, answers)
-    pair = _pair(free, text, text2) if kind != "classify" else None
+    single = kind == "classify" or kind == "regress" and text is not None and text2 is None
+    pair = None if single else _pair(free, text, text2)
     if pair:
         return Found(pair, label)
     text = text or _first(free, TEXTS) or (next(iter(free.values())) if len(head) == 2 and len(free) == 1 else None)

@@ -162,8 +162,10 @@ class _Reader:
     def _columns(self, path: Path, head: list[str]) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
         """Columns of the texts, of the label, of the answers, as they are written in this file."""
         if self.by_columns:
-            kind = "regress" if self.published and self.published.regression else self.kind
-            found = find_columns(str(path), head, kind, self.columns, self.labelled is not False)
+            columns = self.columns
+            if self.published and self.published.regression:  # whose score may stand beside another label
+                columns = replace(columns, label=columns.label or chosen(self.published.label, head) or None)
+            found = find_columns(str(path), head, self.kind, columns, self.labelled is not False)
             return found.texts, found.label, found.answers
         assert self.published is not None
         texts = tuple(chosen(name, head) for name in self.published.texts)
