@@ -232,6 +232,20 @@ def test_examples_that_are_learned_and_asked_are_counted(
         assert says in note and bool(says) == bool(note)
 
 
+def test_the_class_of_an_f1_is_named() -> None:
+    from seodang.data.labelled import TaskSpec
+    from seodang.evaluation.classified import class_counts, results_of
+    from seodang.inference.classify import Prediction
+    from seodang.recipes.finetune import score_lines
+
+    spec = TaskSpec("similar", "similar", ("different", "same"), metrics=("accuracy", "f1"))
+    examples = [Labelled(("a", "b"), n % 2, (), f"f:{n}") for n in range(8)]
+    predictions = [Prediction(1, None, [0.0, 1.0])] * 8
+    task = results_of(spec, examples, predictions, model="m", tokenizer="t").tasks["similar"]
+    lines = score_lines(task, class_counts(spec, examples, predictions))
+    assert lines[1].startswith("  accuracy 0.5000,") and lines[2].startswith("  f1 of same 0.6667,")
+
+
 def test_hyper_parameters_are_the_papers() -> None:
     from seodang.models.sizes import published
 

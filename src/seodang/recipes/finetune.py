@@ -306,12 +306,14 @@ def _score(result: RunResult, config: FinetuneConfig, prepared: Prepared, data: 
 
 
 def score_lines(task: TaskResult, counts: Sequence[ClassCount]) -> list[str]:
-    """The metrics with their intervals beside the majority baseline, and what became of each class."""
+    """The metrics with their intervals beside the majority baseline, and what became of each class. F1 is of one class,
+    which is named."""
     lines = [f"{task.task}, {task.n:,} held-out examples:"]
     for name, found in task.measurements.items():
         baseline = "" if found.baseline is None else f"; always the same: {found.baseline:.4f}"
         spread = f"{found.level:.0%} interval {found.low:.4f} to {found.high:.4f}"
-        lines.append(f"  {name} {found.value:.4f}, {spread}{baseline}")
+        of = f" of {counts[1].name}" if name == "f1" and len(counts) == 2 else ""
+        lines.append(f"  {name}{of} {found.value:.4f}, {spread}{baseline}")
         lines += [f"    note: {note}" for note in found.notes]
     width = max((len(one.name) for one in counts), default=0)
     lines += [f"  {one.name:<{width}}  {one.right:,} of {one.examples:,} right, given {one.predicted:,} times"

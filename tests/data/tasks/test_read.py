@@ -46,6 +46,19 @@ def test_labels_as_json_has_them(write) -> None:  # type: ignore[no-untyped-def]
     assert data.spec.metrics == ("accuracy", "f1")
 
 
+@pytest.mark.parametrize(("negative", "positive"), [
+    ("not_duplicate", "duplicate"), ("Not similar", "similar"), ("unrelated", "related"), ("no-match", "match"),
+    ("비유사", "유사"), ("no", "yes"), ("0", "1"),
+])  # fmt: skip
+def test_the_class_that_f1_is_of_is_the_second(write, negative: str, positive: str) -> None:  # type: ignore[no-untyped-def]
+    text = f"text1,text2,label\na,b,{positive}\nc,d,{negative}\n"
+    data = read_task("similar", write(text))
+    assert data.spec.labels == (negative, positive) and [example.label for example in data.examples] == [1, 0]
+    asked = read_task("similar", write(text), labels=(positive, negative))
+    assert asked.spec.labels == (positive, negative)
+    assert read_task("entail", write(text)).spec.labels == tuple(sorted((negative, positive)))
+
+
 def test_a_regression_is_of_one_text_or_of_two(write) -> None:  # type: ignore[no-untyped-def]
     one = read_task("regress", write("review,rating\na,1\nb,2.5\n"))
     assert (one.spec.kind, one.spec.regression, one.spec.labels) == ("classify", True, ())

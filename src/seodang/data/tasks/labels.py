@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,18 @@ def _ordered(names: list[str]) -> tuple[str, ...]:
     if all(number is not None for number in numbers):
         return tuple(sorted(names, key=float))
     return tuple(sorted(names))
+
+
+_NOT = re.compile(r"(not|non|no|un|in|ir|dis|mis)[ _-]?|(안|비|불)[ _-]?")
+
+
+def positive_last(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Two classes of which one is the other with a "not" before it, that one first: F1 is that of the second."""
+    if len(names) != 2:
+        return names
+    first, second = (name.casefold() for name in names)
+    denied = second.endswith(first) and _NOT.fullmatch(second[: len(second) - len(first)])
+    return (names[1], names[0]) if denied else names
 
 
 def class_numbers(names: Sequence[str], aliases: Mapping[str, str]) -> dict[str, int]:

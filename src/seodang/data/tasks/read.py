@@ -22,6 +22,7 @@ from seodang.data.tasks.labels import (
     class_number,
     class_numbers,
     find_classes,
+    positive_last,
     same_labels,
     score,
 )
@@ -295,7 +296,8 @@ class _Reader:
         names = ()
         if kind != "choice" and not regression:
             with_label = [raw for raw in self.raw if raw.label]
-            names = tuple(self.labels or (find_classes(with_label) if with_label else ()))
+            found = find_classes(with_label) if with_label else ()
+            names = tuple(self.labels or (positive_last(found) if kind == "similar" else found))
         metrics = METRICS[self.name] if len(names) == 2 or kind != "similar" or regression else METRICS["classify"]
         return TaskSpec(self.name, kind, names, regression, metrics, _language(self.raw))
 
