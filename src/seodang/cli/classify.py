@@ -26,9 +26,9 @@ class ClassifyConfig(ModelOptions):
     text: Texts = ()
     """Text to classify, the first of a pair, or what a choice is about; may be given several times."""
     text2: Texts = ()
-    """The second text of each pair; the question of a choice."""
+    """The second text of each --text's pair; the question of a choice."""
     answer: Texts = ()
-    """An answer to choose from; given several times."""
+    """An answer to choose from, for every --text; given several times."""
     data: Paths = ()
     """File of texts (csv, tsv, jsonl, json, parquet with a header; txt with a text on each line)."""
     columns: tuple[str, ...] = ()
@@ -48,6 +48,13 @@ def main(argv: list[str]) -> int:
         raise UsageError("seodang classify needs --text or --data", "one of them says what to classify", "give one")
     if config.batch_size < 1:
         raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
+    for flag, given in (("--text2", config.text2), ("--answer", config.answer)):
+        if config.data and given:
+            raise UsageError(
+                f"{flag} beside --data",
+                "the file holds all texts and answers",
+                "leave it away, or name the file's columns: --columns text=a,text2=b",
+            )
     lm = config.load()
     from seodang.inference.classify import Cuts, classified, task_settings
 

@@ -85,8 +85,8 @@ def classified(
 
 
 def check_example(example: Labelled, settings: TaskSettings) -> None:
-    """Raise DataError where an example has other parts than the task asks for. Another program's folder does not say
-    whether its classes are of one text or of two."""
+    """Raise DataError where an example has other parts than the task asks for, or an empty text. Another program's
+    folder does not say whether its classes are of one text or of two."""
     spec = settings.spec
     wanted = {"classify": 1, "entail": 2, "similar": 2, "choice": 2}[spec.kind]
     where = example.where or "an example"
@@ -103,6 +103,8 @@ def check_example(example: Labelled, settings: TaskSettings) -> None:
             f"{spec.name} is a task of {'two texts' if wanted == 2 else 'one text'}",
             "give a second text" if wanted == 2 else "give one text alone",
         )
+    if spec.kind != "choice" and not all(text.strip() for text in example.texts):  # nor is any learned from
+        raise DataError(f"{where} has an empty text", "there is nothing to read", "write it, or leave the row out")
 
 
 def _require_one_text(example: Labelled) -> Labelled:

@@ -128,7 +128,10 @@ def answer_numbers(raw: Sequence[Raw], marks: Sequence[str] = ()) -> list[int | 
     Labels that are all texts of their rows' answers are texts, and else places. Raises DataError (file:row) for a label
     that is no answer, and for one that may be the text of one answer and the place of another.
     """
-    how, base = ("texts", 0) if marks else _reading([row for row in raw if row.label and _by_mark(row) is None])
+    how: How = "texts"
+    base = 0
+    if not marks:
+        how, base = _reading([row for row in raw if row.label and _by_mark(row) is None])
     return [answer_number(row, base, marks, how) if row.label else None for row in raw]
 
 
