@@ -97,11 +97,44 @@ def test_files_row_by_row(models: Path, tmp_path: Path, capsys: pytest.CaptureFi
     ("classify", ["--text", "  "], 2, "nothing to read"),
     ("choice", ["--text", "a", "--answer", "b", "--answer", ""], 2, "--answer"),
     ("classify", ["--data", "no/such.csv"], 3, "such.csv"),
+    ("entail", ["--text", "a", "--text2", " "], 3, "--text 1 has an empty text"),
+    ("regress", ["--text", "a", "--text2", ""], 3, "--text 1 has an empty text"),
+    ("entail", ["--data", "no/such.csv", "--text2", "b"], 2, "--text2 beside --data"),
+    ("choice", ["--data", "no/such.csv", "--answer", "b"], 2, "--answer beside --data"),
 ])  # fmt: skip
 def test_mistakes(kind: str, words: list[str], code: int, says: str, models: Path,
                   capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     assert ask(models, kind, *words) == code
     assert says in capsys.readouterr().err
+
+
+def test_answers_that_do_not_fit_are_refused_with_what_helps(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(models, "choice", "--text", "a", "--answer", "b", "--answer", "a cat " * 40) == 4
+    said = capsys.readouterr().err
+    assert "--text 1 does not fit into 32 tokens" in said and "shorten its answers" in said
+    assert "--too-long" not in said
+
+
+def test_an_empty_second_text_of_a_file_is_refused(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pairs.csv").write_text("premise,hypothesis\na,b\nc,\n", "utf-8")
+    assert ask(models, "entail", "--data", str(tmp_path / "pairs.csv")) == 3
+    assert "pairs.csv:3 has an empty text" in capsys.readouterr().err
+
+
+def test_texts_that_are_cut_are_said_at_the_end(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["a cat " * (30 if n in (3, 40, 41, 69) else 2) for n in range(70)]
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(texts), "utf-8")
+    places = ", ".join(f"{path}:{n}" for n in (4, 41, 42))
+    for options in ([], ["--json"], ["--out", str(tmp_path / "out.jsonl")]):
+        assert ask(models, "classify", "--data", str(path), "--batch-size", "2", *options) == 0
+        assert f"note: 4 of 70 rows cut to 32 tokens: {places}, …\n" in capsys.readouterr().err
+    assert ask(models, "classify", "--text", "a cat") == 0
+    assert "note" not in capsys.readouterr().err
 
 
 def test_a_column_that_is_missing_is_named(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

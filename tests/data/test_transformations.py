@@ -64,3 +64,8 @@ def test_a_frame_is_read_off_the_tokenizers_rules() -> None:
     for before, between, after, segment in (([101], [102], [102], 1), ([0], [2, 2], [2], 0), ([], [1], [1], 0)):
         frame = Frame.of(Rules(before, between, after, segment))
         assert frame == Frame(tuple(before), tuple(between), tuple(after), segment)
+
+
+def test_a_model_of_one_token_type_has_both_texts_in_it() -> None:
+    bert = Rules([101], [102], [102], 1)
+    assert [Frame.of(bert, n_segments).second_segment for n_segments in (0, 1, 2)] == [0, 0, 1]

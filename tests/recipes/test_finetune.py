@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,20 @@ def test_examples_that_are_learned_and_asked_are_counted(
         assert says in note and bool(says) == bool(note)
 
 
+def test_the_class_of_an_f1_is_named() -> None:
+    from seodang.data.labelled import TaskSpec
+    from seodang.evaluation.classified import class_counts, results_of
+    from seodang.inference.classify import Prediction
+    from seodang.recipes.finetune import score_lines
+
+    spec = TaskSpec("similar", "similar", ("different", "same"), metrics=("accuracy", "f1"))
+    examples = [Labelled(("a", "b"), n % 2, (), f"f:{n}") for n in range(8)]
+    predictions = [Prediction(1, None, [0.0, 1.0])] * 8
+    task = results_of(spec, examples, predictions, model="m", tokenizer="t").tasks["similar"]
+    lines = score_lines(task, class_counts(spec, examples, predictions))
+    assert lines[1].startswith("  accuracy 0.5000,") and lines[2].startswith("  f1 of same 0.6667,")
+
+
 def test_hyper_parameters_are_the_papers() -> None:
     from seodang.models.sizes import published
 
@@ -330,3 +345,61 @@ def test_frozen_embeddings_say_that_the_marks_are_not_learned(
     for base, said in ((bases["decoder"], True), (tuned, False), (bases["encoder"], False)):
         finetune(config(base, files, tmp_path / base.name, dry_run=True, freeze="embed"))
         assert ("new tokens stay alike" in capsys.readouterr().err) == said
+
+
+@pytest.mark.parametrize("kind", ["entail", "choice"])
+def test_a_roberta_with_a_tokenizer_of_berts_kind(
+    kind: str, bases: dict[str, Path], files: Path, tmp_path: Path
+) -> None:
+    """klue/roberta-*: the tokenizer tells second texts apart by segment 1, which the model does not know."""
+    from seodang.checkpoints.huggingface import save_folder
+    from seodang.models.families import build_model
+    from seodang.models.sizes import published
+
+    tokenizer = load_model(bases["encoder"]).tokenizer
+    assert tokenizer is not None and 1 in tokenizer.encode_pair("a", "a")[1]
+    sizes = {"d_model": 32, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "d_head": 16, "d_ff": 64}
+    config_ = replace(published("roberta-mini"), vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id, **sizes)
+    roberta = build_model(config_)
+    roberta.init_weights(torch.Generator().manual_seed(0))
+    save_folder(tmp_path / "roberta", roberta, tokenizer)
+    result = finetune(config(tmp_path / "roberta", files, tmp_path / "out", kind, epochs=None, steps=2, max_length=32))
+    assert result.scores["n"] == 80
+
+
+def held_out_choices(folder: Path, *answers: str) -> dict[str, Any]:
+    """Options of a run that is asked 20 choices, and after them one of each of these as its second answer."""
+    asked = rows("choice", 20, 1) + [{**rows("choice", 1, 2)[0], "answers": ["a cat", one, "a fig"]} for one in answers]
+    data = (write(folder / "train.jsonl", rows("choice", 64, 0)),)
+    return {"data": data, "eval": (write(folder / "dev.jsonl", asked),), "epochs": None, "steps": 1}
+
+
+def test_held_out_rows_that_do_not_fit_are_left_out_or_refused_before_the_first_step(
+    bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = held_out_choices(tmp_path, "a cat " * 40)
+    result = finetune(config(bases["decoder"], tmp_path, tmp_path / "out", "choice", too_long="drop", quiet=False,
+                             **options))  # fmt: skip
+    note = f"1 of 21 rows left out as longer than 32 tokens: {tmp_path / 'dev.jsonl'}:21"
+    assert f"held out   {note}" in capsys.readouterr().err and result.scores["n"] == result.facts["held_out_rows"] == 20
+    stored = load_results(tmp_path / "out" / "evaluation.json").tasks["choice"]
+    assert stored.n == 20 and stored.notes == (note,)
+    for too_long in ("cut", "error"):
+        with pytest.raises(SeodangError, match="dev.jsonl:21 does not fit into 32 tokens") as caught:
+            finetune(config(bases["decoder"], tmp_path, tmp_path / too_long, "choice", too_long=too_long, **options))
+        assert caught.value.exit_code == 4 and not (tmp_path / too_long / "metrics.jsonl").exists()
+
+
+def test_held_out_rows_that_are_cut_are_said_and_kept(
+    bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*rows("classify", 9, 1), {"text": "look, " * 40 + "a cat", "label": "animal"}]
+    files = {"data": (write(tmp_path / "train.jsonl", rows("classify", 64, 0)),)}
+    files["eval"] = (write(tmp_path / "dev.jsonl", asked),)
+    options: dict[str, Any] = {**files, "epochs": None, "steps": 1, "quiet": False}
+    finetune(config(bases["decoder"], tmp_path, tmp_path / "out", **options))
+    note = f"1 of 10 rows cut to 32 tokens: {tmp_path / 'dev.jsonl'}:10"
+    assert f"held out   {note}" in capsys.readouterr().err
+    assert load_results(tmp_path / "out" / "evaluation.json").tasks["classify"].notes == (note,)
+    with pytest.raises(SeodangError, match="dev.jsonl:10 is too long"):
+        finetune(config(bases["decoder"], tmp_path, tmp_path / "other", too_long="error", **options))

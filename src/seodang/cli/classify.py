@@ -26,9 +26,9 @@ class ClassifyConfig(ModelOptions):
     text: Texts = ()
     """Text to classify, the first of a pair, or what a choice is about; may be given several times."""
     text2: Texts = ()
-    """The second text of each pair; the question of a choice."""
+    """The second text of each --text's pair; the question of a choice."""
     answer: Texts = ()
-    """An answer to choose from; given several times."""
+    """An answer to choose from, for every --text; given several times."""
     data: Paths = ()
     """File of texts (csv, tsv, jsonl, json, parquet with a header; txt with a text on each line)."""
     columns: tuple[str, ...] = ()
@@ -48,8 +48,15 @@ def main(argv: list[str]) -> int:
         raise UsageError("seodang classify needs --text or --data", "one of them says what to classify", "give one")
     if config.batch_size < 1:
         raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
+    for flag, given in (("--text2", config.text2), ("--answer", config.answer)):
+        if config.data and given:
+            raise UsageError(
+                f"{flag} beside --data",
+                "the file holds all texts and answers",
+                "leave it away, or name the file's columns: --columns text=a,text2=b",
+            )
     lm = config.load()
-    from seodang.inference.classify import classified, task_settings
+    from seodang.inference.classify import Cuts, classified, task_settings
 
     spec = task_settings(lm.fine_tuned, config.model).spec
     if config.text:
@@ -60,14 +67,17 @@ def main(argv: list[str]) -> int:
 
         columns = Columns.parse(config.columns)
         examples = stream_examples(config.data, spec, columns)
-    rows = classified(lm, examples, batch_size=config.batch_size)
+    cuts = Cuts()
+    rows = classified(lm, examples, batch_size=config.batch_size, cuts=cuts)
     if config.out is not None:
         _write(rows, spec, config.out)
-        return 0
-    for example, prediction in rows:
-        found = as_dict(example, prediction, spec)
-        line = json.dumps(found, ensure_ascii=False) if config.json else in_words(found)
-        print(line, flush=True)
+    else:
+        for example, prediction in rows:
+            found = as_dict(example, prediction, spec)
+            line = json.dumps(found, ensure_ascii=False) if config.json else in_words(found)
+            print(line, flush=True)
+    if cuts.note:
+        say(f"note: {cuts.note}")
     return 0
 
 

@@ -55,15 +55,25 @@ class LabelledRow:
 class LabelledRows:
     """Rows of one task for one tokenizer, with what was cut or dropped (`notes`).
 
+    kept       numbers of the examples that the rows were made of: all but the dropped ones
+    long       where the examples are that were cut or dropped
     length     tokens of the longest sequence
     sequences  most sequences of a row
     n_tokens   tokens of all rows
     """
 
     def __init__(
-        self, rows: Sequence[LabelledRow], spec: TaskSpec, *, pad_id: int = 0, notes: Sequence[str] = ()
+        self,
+        rows: Sequence[LabelledRow],
+        spec: TaskSpec,
+        *,
+        pad_id: int = 0,
+        notes: Sequence[str] = (),
+        kept: Sequence[int] | None = None,
+        long: Sequence[str] = (),
     ) -> None:
         self.rows, self.spec, self.pad_id, self.notes = rows, spec, pad_id, list(notes)
+        self.kept, self.long = range(len(rows)) if kept is None else kept, long
         self.lengths = np.array([row.length for row in rows], dtype=np.int64)
         self.length = int(self.lengths.max())
         self.sequences = max(len(row.ids) for row in rows)
@@ -147,8 +157,9 @@ def encode_examples(
     if too_long != "drop":
         encoder.require_room(examples, all_parts)
     rows: list[LabelledRow] = []
+    kept: list[int] = []
     long: list[str] = []
-    for example, parts in zip(examples, all_parts, strict=True):
+    for number, (example, parts) in enumerate(zip(examples, all_parts, strict=True)):
         if encoder.needed(parts) > max_length:
             long.append(example.where)
             if too_long == "drop":
@@ -161,6 +172,7 @@ def encode_examples(
                 )
             parts = encoder.cut(parts)
         rows.append(encoder.row(parts, example))
+        kept.append(number)
     if too_long == "drop" and (len(long) > max_lost * len(examples) or not rows):
         raise DataError(
             f"{len(long):,} of {len(examples):,} rows would be lost: {', '.join(long[:3])}",
@@ -170,7 +182,7 @@ def encode_examples(
     done = {"cut": "cut to", "drop": "left out as longer than"}.get(too_long)
     shown = ", ".join(long[:3]) + (", …" if len(long) > 3 else "")
     notes = [f"{len(long):,} of {len(examples):,} rows {done} {max_length:,} tokens: {shown}"] if long else []
-    return LabelledRows(rows, spec, pad_id=pad_id, notes=notes)
+    return LabelledRows(rows, spec, pad_id=pad_id, notes=notes, kept=kept, long=long)
 
 
 Parts = tuple[list[int], ...]

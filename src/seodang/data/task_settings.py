@@ -38,10 +38,11 @@ class TaskSettings:
             TaskSpec.from_dict(values.get("spec") or {}), int(values.get("max_length") or 0), values.get("special")
         )
 
-    def form(self, tokenizer: Any) -> Special | Frame:
-        """The ids of the marks, or the tokenizer's frame. Raises DataError when the tokenizer lacks a mark."""
+    def form(self, tokenizer: Any, n_segments: int = 2) -> Special | Frame:
+        """The ids of the marks, or the tokenizer's frame for a model of so many token types. Raises DataError when the
+        tokenizer lacks a mark."""
         if self.marks is None:
-            return Frame.of(tokenizer)
+            return Frame.of(tokenizer, n_segments)
         ids = {name: tokenizer.id_of(mark) for name, mark in self.marks.items()}
         if set(ids) != set(MARKS) or None in ids.values():
             raise DataError(
@@ -52,12 +53,23 @@ class TaskSettings:
         return Special(**ids)
 
 
+def encoded_length(settings: TaskSettings, context_length: int) -> int:
+    """Tokens that a sequence may have: what the task was learned with, as far as the context holds it."""
+    return min(settings.max_length or context_length, context_length)
+
+
 def encode_task(
-    examples: Sequence[Labelled], settings: TaskSettings, tokenizer: Any, context_length: int, **options: Any
+    examples: Sequence[Labelled],
+    settings: TaskSettings,
+    tokenizer: Any,
+    context_length: int,
+    *,
+    n_segments: int,
+    **options: Any,
 ) -> LabelledRows:
-    """The rows of a model that was fine-tuned with these settings. options: of `encode_examples`, which also says what
-    is raised."""
-    length = min(settings.max_length or context_length, context_length)
+    """The rows of a model that was fine-tuned with these settings and knows `n_segments` token types. options: of
+    `encode_examples`, which also says what is raised."""
+    length = encoded_length(settings, context_length)
     pad_id = tokenizer.pad_id if tokenizer.pad_id is not None else 0
-    form = settings.form(tokenizer)
+    form = settings.form(tokenizer, n_segments)
     return encode_examples(examples, settings.spec, tokenizer, form, max_length=length, pad_id=pad_id, **options)

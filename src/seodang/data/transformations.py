@@ -62,8 +62,12 @@ class Frame:
     second_segment: int = 1
 
     @staticmethod
-    def of(tokenizer: Any) -> Frame:
-        """By the tokenizer's own rules: read off what `encode_pair` puts around a text and between two."""
+    def of(tokenizer: Any, n_segments: int = 2) -> Frame:
+        """By the tokenizer's own rules: read off what `encode_pair` puts around a text and between two.
+
+        n_segments: token types that the model knows. A RoBERTa may have one alone and a tokenizer of BERT's kind
+        (klue/roberta-base), whose second texts then are in segment 0, too.
+        """
         text = tokenizer.encode("a")
         single, _ = tokenizer.encode_pair("a")
         pair, segments = tokenizer.encode_pair("a", "a")
@@ -71,7 +75,8 @@ class Frame:
         start = next(i for i in range(len(single)) if single[i : i + n] == text)
         before, after = single[:start], single[start + n :]
         between = pair[start + n : len(pair) - len(after) - n]
-        return Frame(tuple(before), tuple(between), tuple(after), segments[-1] if segments else 0)
+        segment = min(segments[-1] if segments else 0, max(0, n_segments - 1))
+        return Frame(tuple(before), tuple(between), tuple(after), segment)
 
     def single(self, text: Ids) -> tuple[list[int], list[int]]:
         """(ids, segments) of [CLS] text [SEP]."""

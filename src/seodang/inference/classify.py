@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from seodang.data.labelled import Labelled, TaskSpec
-from seodang.data.labelled_rows import labelled_batches
-from seodang.data.task_settings import TaskSettings, encode_task
-from seodang.errors import DataError, UsageError
+from seodang.data.labelled_rows import LabelledRows, labelled_batches
+from seodang.data.task_settings import TaskSettings, encode_task, encoded_length
+from seodang.errors import DataError, FitError, UsageError
 from seodang.objectives.classify import task_outputs
 
 BATCHES = 16
@@ -27,6 +27,27 @@ class Prediction:
     label: int | None
     score: float | None
     probabilities: list[float]
+
+
+@dataclass(slots=True)
+class Cuts:
+    """Counts the examples that were cut to `length` tokens, and keeps where the first of them are."""
+
+    rows: int = 0
+    cut: int = 0
+    first: tuple[str, ...] = ()
+    length: int = 0
+
+    def add(self, rows: LabelledRows, length: int) -> None:
+        """Those of some more rows."""
+        self.rows, self.cut, self.length = self.rows + len(rows), self.cut + len(rows.long), length
+        self.first = (*self.first, *rows.long)[:3]
+
+    @property
+    def note(self) -> str:
+        """What is to be said of them; "" where there are none."""
+        shown = ", ".join(filter(None, self.first)) + (", …" if self.cut > len(self.first) else "")
+        return f"{self.cut:,} of {self.rows:,} rows cut to {self.length:,} tokens: {shown}" if self.cut else ""
 
 
 def task_settings(fine_tuned: dict[str, Any] | None, source: object = "the model") -> TaskSettings:
@@ -50,9 +71,9 @@ def classify(lm: Any, examples: Sequence[Labelled], *, batch_size: int = 32) -> 
 
 
 def classified(
-    lm: Any, examples: Iterable[Labelled], *, batch_size: int = 32
+    lm: Any, examples: Iterable[Labelled], *, batch_size: int = 32, cuts: Cuts | None = None
 ) -> Iterator[tuple[Labelled, Prediction]]:
-    """`classify`, example by example, of which a few batches at a time are held."""
+    """`classify`, example by example, of which a few batches at a time are held. `cuts` counts those that are cut."""
     settings = task_settings(lm.fine_tuned, getattr(lm.source, "name", lm.source))
     if settings.marks is None and lm.model.kind == "causal":
         examples = map(_require_one_text, examples)
@@ -60,12 +81,12 @@ def classified(
     while ahead := list(islice(left, BATCHES * batch_size)):
         for example in ahead:
             check_example(example, settings)
-        yield from zip(ahead, _classify(lm, settings, ahead, batch_size), strict=True)
+        yield from zip(ahead, _classify(lm, settings, ahead, batch_size, cuts or Cuts()), strict=True)
 
 
 def check_example(example: Labelled, settings: TaskSettings) -> None:
-    """Raise DataError where an example has other parts than the task asks for. Another program's folder does not say
-    whether its classes are of one text or of two."""
+    """Raise DataError where an example has other parts than the task asks for, or an empty text. Another program's
+    folder does not say whether its classes are of one text or of two."""
     spec = settings.spec
     wanted = {"classify": 1, "entail": 2, "similar": 2, "choice": 2}[spec.kind]
     where = example.where or "an example"
@@ -82,6 +103,8 @@ def check_example(example: Labelled, settings: TaskSettings) -> None:
             f"{spec.name} is a task of {'two texts' if wanted == 2 else 'one text'}",
             "give a second text" if wanted == 2 else "give one text alone",
         )
+    if spec.kind != "choice" and not all(text.strip() for text in example.texts):  # nor is any learned from
+        raise DataError(f"{where} has an empty text", "there is nothing to read", "write it, or leave the row out")
 
 
 def _require_one_text(example: Labelled) -> Labelled:
@@ -95,9 +118,18 @@ def _require_one_text(example: Labelled) -> Labelled:
 
 
 @torch.inference_mode()
-def _classify(lm: Any, settings: TaskSettings, examples: list[Labelled], batch_size: int) -> list[Prediction]:
+def _classify(
+    lm: Any, settings: TaskSettings, examples: list[Labelled], batch_size: int, cuts: Cuts
+) -> list[Prediction]:
     spec = settings.spec
-    rows = encode_task(examples, settings, lm.tokenizer, lm.context_length)
+    n_segments = lm.model.config.n_segments
+    try:
+        rows = encode_task(examples, settings, lm.tokenizer, lm.context_length, n_segments=n_segments)
+    except FitError as error:  # whose advice is for training
+        parts = "answers" if spec.kind == "choice" else "texts"
+        fix = f"shorten its {parts}, leave it out, or fine-tune with a longer --max-length"
+        raise FitError(error.what, error.why, fix) from None
+    cuts.add(rows, encoded_length(settings, lm.context_length))
     found: dict[int, Prediction] = {}
     for numbers, batch in labelled_batches(rows, batch_size):
         outputs = task_outputs(lm.model, batch.to(lm.device), spec.kind)[0].float().cpu()

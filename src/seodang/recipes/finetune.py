@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from seodang.checkpoints.resolve import Loaded, load_model, resolve
+from seodang.data.batch import Batch
 from seodang.data.labelled import Labelled, TaskData, TaskSpec, class_weights
 from seodang.data.labelled_rows import LabelledLoader, LabelledRows, labelled_batches
 from seodang.data.loader import permutation
@@ -73,7 +74,8 @@ def finetune(config: FinetuneConfig) -> RunResult:
     )
     if loaded.model.config.vocab_size > known and "embed.weight" in frozen_names(config, loaded.model.config):
         say(f"note: --freeze {config.freeze}: the task's new tokens stay alike, and only their places tell them apart")
-    prepared = _prepare(config, loaded, data, defaults, machine)
+    data, asked = _asked(config, loaded, data)
+    prepared = _prepare(config, loaded, data, asked, defaults, machine)
     result = run(config, prepared, machine, checkpoint)
     if not result.dry_run and not result.summary.interrupted and machine.ranks.speaks and data.held_out:
         _score(result, config, prepared, data, machine)
@@ -108,6 +110,8 @@ class _Data:
     held_out: list[Labelled]
     notes: list[str]
     counts: dict[str, int]
+    cut: tuple[str, ...] = ()
+    """What was cut or left out of the examples to be asked."""
 
     @cached_property
     def shared(self) -> int:
@@ -141,23 +145,42 @@ def _defaults(config: FinetuneConfig, found: FineTuning) -> FineTuning:
     return replace(found, hyper=hyper, **given)
 
 
+def _encode(config: FinetuneConfig, loaded: Loaded, examples: Sequence[Labelled]) -> LabelledRows:
+    """Rows of the model's task. Raises what `encode_examples` does."""
+    assert loaded.tokenizer is not None and loaded.task is not None
+    known = loaded.model.config
+    return encode_task(
+        examples, TaskSettings.from_dict(loaded.task), loaded.tokenizer, known.context_length,
+        n_segments=known.n_segments, too_long=config.too_long, max_lost=config.max_lost,
+    )  # fmt: skip
+
+
+def _asked(config: FinetuneConfig, loaded: Loaded, data: _Data) -> tuple[_Data, LabelledRows | None]:
+    """The data with the held-out examples that can be asked, and their rows. All are encoded before the first step, and
+    as the user has it for those to learn from: after the last it is too late to refuse one."""
+    if not data.held_out:
+        return data, None
+    rows = _encode(config, loaded, data.held_out)
+    return replace(data, held_out=[data.held_out[number] for number in rows.kept], cut=tuple(rows.notes)), rows
+
+
 def _prepare(
-    config: FinetuneConfig, loaded: Loaded, data: _Data, defaults: FineTuning, machine: Machine
+    config: FinetuneConfig,
+    loaded: Loaded,
+    data: _Data,
+    asked: LabelledRows | None,
+    defaults: FineTuning,
+    machine: Machine,
 ) -> Prepared:
     """Rows, objective and plan. Raises UsageError for an auxiliary loss of a model that predicts no next token."""
-    model, tokenizer, spec = loaded.model, loaded.tokenizer, data.spec
-    assert tokenizer is not None and loaded.task is not None
+    model, spec = loaded.model, data.spec
     if defaults.aux_weight and (model.kind != "causal" or not model.predicts_tokens):
         raise UsageError(
             f"--aux-weight {defaults.aux_weight:g} for {config.model}, a {model.config.family} model",
             "it does not predict the next token of a text" if model.kind != "causal" else "its output matrix is absent",
             "--aux-weight 0",
         )
-    encode = partial(
-        encode_task, settings=TaskSettings.from_dict(loaded.task), tokenizer=tokenizer,
-        context_length=model.config.context_length, too_long=config.too_long, max_lost=config.max_lost,
-    )  # fmt: skip
-    rows = encode(data.train)
+    rows = _encode(config, loaded, data.train)
     micro_rows = _rows_per_forward(config, rows, defaults.rows, model, machine)
     loader = LabelledLoader(
         rows,
@@ -168,8 +191,6 @@ def _prepare(
         world_size=machine.ranks.data_size,
     )
     plan = make_plan(config, defaults.hyper, loader.steps_per_epoch, {"epochs": defaults.epochs})
-    glance = data.held_out[:: max(1, len(data.held_out) // GLANCE)][:GLANCE]
-    asked = encode(glance, too_long="cut") if glance else None
     weights = _class_weights(config, data)
     return Prepared(
         verb="finetune",
@@ -181,7 +202,7 @@ def _prepare(
         plan=replace(plan, skip_spikes=False),  # no step is to miss its hardest example
         hyper=defaults.hyper,
         micro_rows=micro_rows,
-        evaluation=[batch for _, batch in labelled_batches(asked, micro_rows)] if asked else [],
+        evaluation=_glance(asked, micro_rows),
         prompts=_prompts(config, loaded),
         data=[str(path) for path in config.data],
         data_fingerprint=loader.fingerprint,
@@ -192,6 +213,15 @@ def _prepare(
         },
         lines=_lines(data, rows, defaults, weights),
     )  # fmt: skip
+
+
+def _glance(asked: LabelledRows | None, micro_rows: int) -> list[Batch]:
+    """Batches of held-out rows to be looked at while training, from all parts of the data."""
+    if asked is None:
+        return []
+    some = asked.rows[:: max(1, len(asked) // GLANCE)][:GLANCE]
+    rows = LabelledRows(some, asked.spec, pad_id=asked.pad_id)
+    return [batch for _, batch in labelled_batches(rows, micro_rows)]
 
 
 def _rows_per_forward(
@@ -241,6 +271,7 @@ def _lines(data: _Data, rows: LabelledRows, defaults: FineTuning, weights: list[
         f"data       {len(data.train):,} examples" + (f": {shown}" if shown else ""),
         *(f"data       {note}" for note in (*data.notes, *rows.notes)),
         f"held out   {len(data.held_out):,} examples",
+        *(f"held out   {note}" for note in data.cut),
         f"settings   {defaults.rows} examples a step; {defaults.hyper.source}",
     ]
 
@@ -265,8 +296,8 @@ def _score(result: RunResult, config: FinetuneConfig, prepared: Prepared, data: 
         data.spec, data.held_out, predictions, model=str(config.out), tokenizer=lm.tokenizer.fingerprint(),
         train_labels=train_labels, machine=about,
     )  # fmt: skip
-    save_results(results, config.out / EVALUATION)
-    task = results.tasks[data.spec.name]
+    task = replace(results.tasks[data.spec.name], notes=data.cut)
+    save_results(replace(results, tasks={data.spec.name: task}), config.out / EVALUATION)
     result.scores = {
         "task": task.task, "n": task.n, "classes": about["classes"], "file": str(config.out / EVALUATION),
         "metrics": {name: measured.to_dict() for name, measured in task.measurements.items()},
@@ -275,12 +306,14 @@ def _score(result: RunResult, config: FinetuneConfig, prepared: Prepared, data: 
 
 
 def score_lines(task: TaskResult, counts: Sequence[ClassCount]) -> list[str]:
-    """The metrics with their intervals beside the majority baseline, and what became of each class."""
+    """The metrics with their intervals beside the majority baseline, and what became of each class. F1 is of one class,
+    which is named."""
     lines = [f"{task.task}, {task.n:,} held-out examples:"]
     for name, found in task.measurements.items():
         baseline = "" if found.baseline is None else f"; always the same: {found.baseline:.4f}"
         spread = f"{found.level:.0%} interval {found.low:.4f} to {found.high:.4f}"
-        lines.append(f"  {name} {found.value:.4f}, {spread}{baseline}")
+        of = f" of {counts[1].name}" if name == "f1" and len(counts) == 2 else ""
+        lines.append(f"  {name}{of} {found.value:.4f}, {spread}{baseline}")
         lines += [f"    note: {note}" for note in found.notes]
     width = max((len(one.name) for one in counts), default=0)
     lines += [f"  {one.name:<{width}}  {one.right:,} of {one.examples:,} right, given {one.predicted:,} times"

@@ -26,5 +26,6 @@ def test_a_setting_that_says_nothing(setting: str, said: str) -> None:
 def test_numbers_count_columns_only_where_nothing_is_called_so() -> None:
     columns = Columns(text="2", label="1")
     assert columns.numbered(["0", "만화", "x"]) == ["1", "2", "3"]
+    assert columns.numbered(["1", "good film"]) == ["1", "2"]  # the first line's label
     assert columns.numbered(["1", "2"]) is None  # KoBEST's COPA has such columns
     assert Columns(text="review", label="1").numbered(["a"]) is None

@@ -112,6 +112,20 @@ def test_imdb_as_folders_of_reviews(tmp_path: Path) -> None:
     assert [(example.texts[0], example.label) for example in data.examples] == [("Bad, bad.", 0), ("Good.\nVery.", 1)]
 
 
+def test_imdb_as_it_is_released(tmp_path: Path) -> None:
+    """aclImdb: addresses and counted words lie beside the folders of reviews, the vocabulary above them."""
+    train = tmp_path / "train"
+    for folder, text in (("pos", "Good."), ("neg", "Bad."), ("unsup", "Who knows.")):
+        (train / folder).mkdir(parents=True)
+        (train / folder / "0_9.txt").write_text(text, encoding="utf-8")
+        (train / f"urls_{folder}.txt").write_text("http://www.imdb.com/title/tt0064354/usercomments\n", "utf-8")
+    (train / "labeledBow.feat").write_text("9 0:9 1:1\n", encoding="utf-8")
+    (tmp_path / "imdb.vocab.txt").write_text("the\nand\n", encoding="utf-8")
+    for given in (train, tmp_path, [train / "neg", train / "pos"]):
+        data = read_task("imdb", given)
+        assert [(example.texts[0], example.label) for example in data.examples] == [("Bad.", 0), ("Good.", 1)]
+
+
 def test_piqas_labels_lie_beside(tmp_path: Path) -> None:
     (tmp_path / "valid.jsonl").write_text(jsonl(*({"goal": "g", "sol1": "a", "sol2": "b"} for _ in range(2))), "utf-8")
     (tmp_path / "valid-labels.lst").write_text("1\n0\n", encoding="utf-8")

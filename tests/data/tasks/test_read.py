@@ -46,11 +46,40 @@ def test_labels_as_json_has_them(write) -> None:  # type: ignore[no-untyped-def]
     assert data.spec.metrics == ("accuracy", "f1")
 
 
+@pytest.mark.parametrize(("negative", "positive"), [
+    ("not_duplicate", "duplicate"), ("Not similar", "similar"), ("unrelated", "related"), ("no-match", "match"),
+    ("비유사", "유사"), ("no", "yes"), ("0", "1"),
+])  # fmt: skip
+def test_the_class_that_f1_is_of_is_the_second(write, negative: str, positive: str) -> None:  # type: ignore[no-untyped-def]
+    text = f"text1,text2,label\na,b,{positive}\nc,d,{negative}\n"
+    data = read_task("similar", write(text))
+    assert data.spec.labels == (negative, positive) and [example.label for example in data.examples] == [1, 0]
+    asked = read_task("similar", write(text), labels=(positive, negative))
+    assert asked.spec.labels == (positive, negative)
+    assert read_task("entail", write(text)).spec.labels == tuple(sorted((negative, positive)))
+
+
 def test_a_regression_is_of_one_text_or_of_two(write) -> None:  # type: ignore[no-untyped-def]
     one = read_task("regress", write("review,rating\na,1\nb,2.5\n"))
     assert (one.spec.kind, one.spec.regression, one.spec.labels) == ("classify", True, ())
     assert [example.label for example in one.examples] == [1.0, 2.5] and one.spec.metrics == ("pearson", "spearman")
     assert read_task("regress", write("sentence1,sentence2,score\na,b,0\nc,d,5\n")).spec.kind == "similar"
+
+
+def test_a_regression_takes_the_column_of_scores(write) -> None:  # type: ignore[no-untyped-def]
+    for task, columns in (("regress", None), ("stsb", Columns("a", "b"))):
+        data = read_task(task, write("a,b,label,score\nx,y,1,4.5\nz,w,0,0.5\n"), columns=columns)
+        assert [example.label for example in data.examples] == [4.5, 0.5] and data.spec.kind == "similar"
+    assert read_task("classify", write("text,score,label\nx,4.5,1\nz,0.5,0\n")).label_counts() == {"0": 1, "1": 1}
+
+
+def test_a_regression_of_one_text_that_is_named_is_of_one(write) -> None:  # type: ignore[no-untyped-def]
+    path = write("question,answer,score\nx,y,4.5\nz,w,0.5\n")
+    one = read_task("regress", path, columns=Columns("question"))
+    assert one.examples[0].texts == ("x",) and one.spec.kind == "classify"
+    assert read_task("regress", path).examples[0].texts == ("x", "y")
+    both = read_task("stsb", write("sentence1,sentence2,score\nx,y,4.5\nz,w,0.5\n"), columns=Columns("sentence1"))
+    assert both.examples[0].texts == ("x", "y")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +98,37 @@ def test_multiple_choice(write, text: str, name: str) -> None:  # type: ignore[n
     data = read_task("choice", write(text, name))
     assert [(e.texts, e.label, e.answers) for e in data.examples] == [(("c", "q"), i, ("x", "y")) for i in (1, 0)]
     assert data.spec.labels == ()
+
+
+QUIZ = [
+    ([(["3", "4", "5", "2"], "4"), (["12", "7", "1", "9"], "12")], [1, 0]),  # 12 is no place
+    ([(["3", "4"], "0"), (["4", "5"], "1")], [0, 1]),  # 0 is no text
+    ([(["0", "1"], "1"), (["1", "0"], "1")], "2 has the label '1', which may mean .*'1' or '0'"),
+    ([(["1", "2", "3"], "1"), (["1", "2", "3"], "2")], [0, 1]),  # as texts and as places from 1 alike
+    ([(["3", "4", "5", "2"], "4")], "1 has the label '4', which may mean .*'4' or '2'"),
+    ([(["True", "False"], "True"), (["True", "False"], "False")], [0, 1]),
+    ([([True, False], True), ([False, True], True)], [0, 1]),
+    ([(["2.0", "2.5"], "2.0"), (["2.0", "2.5"], "2.5")], [0, 1]),
+    ([(["2.0", "2", "x"], "2"), (["a", "b", "x"], "x")], "1 has the label '2', which may mean .*'2.0' or '2'"),
+    ([(["x", "y", "z"], label) for label in ("1", "2", "3", "B")], [0, 1, 2, 1]),  # a letter among numbers
+    ([(["x", "y", "z"], label) for label in ("1", "2", "3", "y")], [0, 1, 2, 1]),  # a text among numbers
+    ([(["x", "y"], "y"), (["1", "0"], "0")], [1, 1]),  # y is no place
+    ([(["x", "y"], "y"), (["1", "0"], "0"), (["x", "y"], "B")], "2 has the label '0', which may mean .*'0' or '1'"),
+    ([(["x", "1945"], "1945"), (["x", "y"], "A"), (["x", "y"], "0")], [1, 0, 0]),
+    ([(["B", "A", "O"], "A"), (["x", "y", "z"], "B")], [0, 1]),  # B is no text in the second row
+    ([(["B", "A"], "A"), (["A", "B"], "A")], "1 has the label 'A', which may mean .*'A' or 'B'"),
+]
+
+
+@pytest.mark.parametrize(("rows", "expected"), QUIZ)
+def test_right_answers_as_texts_or_as_places(write, rows: list, expected: list[int] | str) -> None:  # type: ignore[no-untyped-def,type-arg]
+    lines = [json.dumps({"question": "q", "answers": answers, "label": label}) for answers, label in rows]
+    path = write("\n".join(lines) + "\n", "a.jsonl")
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=f"a.jsonl:{expected}"):
+            read_task("choice", path)
+    else:
+        assert [example.label for example in read_task("choice", path).examples] == expected
 
 
 def test_answers_that_may_count_from_0_or_from_1(write) -> None:  # type: ignore[no-untyped-def]
@@ -97,6 +157,33 @@ def test_columns_are_counted_where_no_header_names_them(write) -> None:  # type:
     assert [(e.texts[0], e.label, e.where) for e in data.examples] == [
         *(("만화", 0, f"{path}:1"), ("뭐야", 1, f"{path}:2")),
     ]
+
+
+def test_columns_are_counted_whatever_the_first_label_is(write) -> None:  # type: ignore[no-untyped-def]
+    for first, second in ("10", "01", "25"):
+        path = write(f"{first}\tgood film\n{second}\tbad film\n", "a.tsv")
+        data = read_task("classify", path, columns=Columns.parse(["text=2,label=1"]))
+        assert [e.texts[0] for e in data.examples] == ["good film", "bad film"]
+        assert data.spec.labels == tuple(sorted((first, second)))
+
+
+@pytest.mark.parametrize(("task", "head", "columns", "fix"), [
+    ("classify", "label,text", "text=2,label=1", "text=text,label=label"),
+    ("classify", "Label,words", "text=2,label=1", "text=words,label=Label"),
+    ("classify", "stars,review", "text=2,label=1", "text=review,label=stars"),
+    ("entail", "y,premise,hypothesis", "premise=2,hypothesis=3,label=1", "text=premise,text2=hypothesis,label=y"),
+    ("choice", "question,a,b,right", "question=1,answers=2+3", "text2=question,answers=a+b"),
+])  # fmt: skip
+def test_a_header_is_no_row_of_counted_columns(write, task: str, head: str, columns: str, fix: str) -> None:  # type: ignore[no-untyped-def]
+    path = write(f"{head}\n" + f"{','.join('uvxw'[: head.count(',') + 1])}\n" * 2)
+    with pytest.raises(DataError, match=rf"a.csv:1 names its columns: {head.replace(',', ', ')}") as caught:
+        read_task(task, path, columns=Columns.parse([columns]))
+    assert caught.value.fix == f"--columns {fix}"
+
+
+def test_a_first_row_that_is_like_a_header_in_part(write) -> None:  # type: ignore[no-untyped-def]
+    path = write("y\tgood film\nn\ttext\n", "a.tsv")
+    assert len(read_task("classify", path, columns=Columns.parse(["text=2,label=1"])).examples) == 2
 
 
 def test_files_one_after_another_with_their_own_columns(write) -> None:  # type: ignore[no-untyped-def]

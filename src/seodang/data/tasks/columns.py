@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any, NoReturn
 
 from seodang.data.readers import TEXT_KEYS
@@ -58,10 +59,25 @@ class Columns:
         return bool(self.given)
 
     def numbered(self, head: Sequence[str]) -> list[str] | None:
-        """Names "1", "2", … of the columns, if the user counts them instead of naming what is in `head`."""
+        """Names "1", "2", … of the columns, if the user counts them instead of naming what is in `head`. One number
+        may be there by chance: the first line's label."""
         numbers = [str(i + 1) for i in range(len(head))]
-        counted = self.given and set(self.given) <= set(numbers) and not set(self.given) & set(head)
+        counted = self.given and set(self.given) <= set(numbers) and not set(self.given) <= set(head)
         return numbers if counted else None
+
+    def without_header(self, where: str, head: Sequence[str]) -> None:
+        """Raises DataError where the fields of the first line, under the columns that the user counts, are no example
+        but names of columns: all of them are usual ones, or that of the label is one that no class has."""
+        parts = [(part.name, getattr(self, part.name)) for part in fields(Columns)]
+        named = {name: _counted(value, head) for name, value in parts if value}
+        usual = all(_is_usual(name, cell) for name, cells in named.items() for cell in cells)
+        mend = ",".join(f"{name}={'+'.join(cells)}" for name, cells in named.items())
+        if usual or _HEADER & set(map(str.casefold, named.get("label", ()))):
+            raise DataError(
+                f"{where} names its columns: {', '.join(map(_short, head))}",
+                "columns are counted where no header line names them",
+                f"--columns {mend}",
+            )
 
 
 def label_list(settings: Sequence[str]) -> list[str] | None:
@@ -104,10 +120,15 @@ LABELS = (
     *("stars", "similarity", "is_duplicate", "answerkey", "answer_key", "answer", "gold", "correct", "y"),
     *("라벨", "레이블", "정답", "감정", "평가", "분류", "점수", "별점", "평점"),
 )
+SCORES = ("score", "rating", "stars", "similarity", "점수", "별점", "평점")
+"""Of a regression, before the others."""
 LISTS = ("answers", "options", "choices", "endings", "ending_options", "candidates", "alternatives", "선택지", "보기")
 _NUMBERED = re.compile(
     r"(|choice|option|ending|answer|alternative|candidate|sol|opt|a|선택지|보기)[ _-]?(\d+|[a-h])", re.IGNORECASE
 )
+
+
+_HEADER = {"label", "labels", "gold_label", "라벨", "레이블"}
 
 
 @dataclass(frozen=True)
@@ -120,8 +141,9 @@ class Found:
 
 
 def find_columns(where: str, head: Sequence[str], kind: str, columns: Columns, need_label: bool) -> Found:
-    """The columns of a user's table with these names in its head, for a task of `kind` (or "regress", which is of one
-    text or of two). Raises DataError naming the file, the columns seen, the nearest, and the option that mends it."""
+    """The columns of a user's table with these names in its head, for a task of `kind`, or "regress", which is of one
+    text or of two, and of one where the user names but one. Raises DataError naming the file, the columns seen, the
+    nearest, and the option that mends it."""
     names = {name.casefold(): name for name in reversed(head)}
     for part in fields(Columns):
         value = getattr(columns, part.name)
@@ -135,7 +157,7 @@ def find_columns(where: str, head: Sequence[str], kind: str, columns: Columns, n
     if kind == "choice":
         answers = answers or _answers(where, head, free, columns)
         free = {key: name for key, name in free.items() if name not in answers}
-    label = label or _first(free, LABELS)
+    label = label or _first(free, (*SCORES, *LABELS) if kind == "regress" else LABELS)
     free = {key: name for key, name in free.items() if name != label}
     if label is None and need_label:
         _missing(where, head, "label", LABELS)
@@ -145,7 +167,8 @@ def find_columns(where: str, head: Sequence[str], kind: str, columns: Columns, n
         if not context and not question:
             _missing(where, head, "text", CONTEXTS + QUESTIONS)
         return Found((context or "", question or ""), label, answers)
-    pair = _pair(free, text, text2) if kind != "classify" else None
+    single = kind == "classify" or kind == "regress" and text is not None and text2 is None
+    pair = None if single else _pair(free, text, text2)
     if pair:
         return Found(pair, label)
     text = text or _first(free, TEXTS) or (next(iter(free.values())) if len(head) == 2 and len(free) == 1 else None)
@@ -175,6 +198,19 @@ def text_of(values: dict[str, Any], name: str, where: str) -> str:
         f"it holds a {type(value).__name__}",
         "name another column: --columns text=NAME",
     )
+
+
+def _counted(numbers: str | tuple[str, ...], head: Sequence[str]) -> list[str]:
+    """The fields of the columns with these numbers."""
+    return [head[int(number) - 1] for number in ([numbers] if isinstance(numbers, str) else numbers)]
+
+
+def _is_usual(part: str, name: str) -> bool:
+    """Whether a column of a text, label or answer is often called so."""
+    key = name.casefold()
+    if part == "answers":
+        return key in LISTS or _NUMBERED.fullmatch(key) is not None
+    return key in (LABELS if part == "label" else {*TEXTS, *CONTEXTS, *QUESTIONS, *chain(*PAIRS)})
 
 
 def _pair(free: Mapping[str, str], text: str | None, text2: str | None) -> tuple[str, str] | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from seodang.errors import DataError, UsageError
 
@@ -70,6 +71,18 @@ def _ordered(names: list[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+_NOT = re.compile(r"(not|non|no|un|in|ir|dis|mis)[ _-]?|(안|비|불)[ _-]?")
+
+
+def positive_last(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Two classes of which one is the other with a "not" before it, that one first: F1 is that of the second."""
+    if len(names) != 2:
+        return names
+    first, second = (name.casefold() for name in names)
+    denied = second.endswith(first) and _NOT.fullmatch(second[: len(second) - len(first)])
+    return (names[1], names[0]) if denied else names
+
+
 def class_numbers(names: Sequence[str], aliases: Mapping[str, str]) -> dict[str, int]:
     """The number of each class by its name and by what else it is called, without regard to case."""
     numbers = {canonical(name).casefold(): i for i, name in enumerate(names)}
@@ -104,14 +117,50 @@ def score(example: Raw) -> float:
     return value
 
 
-def answer_base(raw: Sequence[Raw]) -> int:
+How = Literal["texts", "places", "either"]
+"""What labels of a choice are where nothing calls the answers so: texts of answers, places (numbers and letters), or
+now the one and now the other."""
+
+
+def answer_numbers(raw: Sequence[Raw], marks: Sequence[str] = ()) -> list[int | None]:
+    """The number from 0 of the right answer of every row, None of one without a label.
+
+    Labels that are all texts of their rows' answers are texts, and else places. Raises DataError (file:row) for a label
+    that is no answer, and for one that may be the text of one answer and the place of another.
+    """
+    how: How = "texts"
+    base = 0
+    if not marks:
+        how, base = _reading([row for row in raw if row.label and _by_mark(row) is None])
+    return [answer_number(row, base, marks, how) if row.label else None for row in raw]
+
+
+def _reading(raw: Sequence[Raw]) -> tuple[How, int]:
+    """How labels are read, and what the first answer is counted as."""
+    texts = [_by_text(example) for example in raw]
+    places = {base: [_place(example, base) for example in raw] for base in (0, 1)}
+    whole = [base for base, found in places.items() if None not in found]
+    if None not in texts:
+        if whole and all(places[base] != texts for base in whole):
+            other = places[whole[0]]
+            row = next(row for row, text in enumerate(texts) if text != other[row])
+            raise _two_answers(raw[row], texts[row], other[row])
+        return "texts", 0
+    base = _answer_base(raw)
+    return ("places" if base in whole else "either"), base
+
+
+def _answer_base(raw: Sequence[Raw]) -> int:
     """Whether numbers of answers count from 0 or from 1; it is told by a 0, or by the number of the last answer.
 
-    Raises DataError when nothing tells it. 0 also where labels are no numbers.
+    Raises DataError when nothing tells it. 0 also where no label is a number.
     """
-    labels = [(example.label, len(example.answers)) for example in raw if example.label]
-    numbers = [(int(label), n) for label, n in labels if label.isdecimal()]
-    if len(numbers) < len(labels) or not numbers or any(number == 0 for number, _ in numbers):
+    numbers = []
+    for example in raw:
+        n = len(example.answers)
+        if example.label.isdecimal() and (int(example.label) <= n or _by_text(example) is None):
+            numbers.append((int(example.label), n))
+    if not numbers or any(number == 0 for number, _ in numbers):
         return 0
     if any(number >= n for number, n in numbers):
         return 1
@@ -122,28 +171,69 @@ def answer_base(raw: Sequence[Raw]) -> int:
     )
 
 
-def answer_number(example: Raw, base: int, marks: Sequence[str] = ()) -> int:
+def answer_number(example: Raw, base: int, marks: Sequence[str] = (), how: How = "places") -> int:
     """The number from 0 of the right answer: by what the row (or `marks`) calls its answers, by its number counted from
-    `base`, by its letter, or by its text. Raises DataError (file:row) when there is no such answer."""
-    text, n = example.label, len(example.answers)
-    names = [canonical(mark).casefold() for mark in marks[:n] or example.marks]
-    found: int | None = None
-    if text.casefold() in names:
-        found = names.index(text.casefold())
-    elif text.isdecimal() and not marks:
-        found = int(text) - (1 if names else base)  # ARC's rows with the marks A … D and the key 1 … 4
-    elif text in example.answers:
-        found = example.answers.index(text)
-    elif len(text) == 1 and text.isalpha() and text.isascii() and not marks:
-        found = ord(text.upper()) - ord("A")
-    if found is None or not 0 <= found < n:
+    `base`, by its letter, or by its text. Raises DataError (file:row) when there is no such answer, or two."""
+    label, n = example.label, len(example.answers)
+    found = _by_mark(example, marks)
+    if found is None:
+        text, place = _by_text(example), None if marks else _place(example, base)
+        if how == "either" and text is not None and place is not None and text != place:
+            raise _two_answers(example, text, place)
+        number = how == "places" and label.isdecimal()
+        found = place
+        if how == "texts" or place is None and not number:
+            found = text
+            _require_one_answer(example)
+    if found is None:
         called = ", ".join(marks[:n] or example.marks)
         raise DataError(
-            f"{example.where} has the label {text!r}",
-            f"it has {n} answers, {f'called {called}' if names else f'counted from {base}'}",
+            f"{example.where} has the label {label!r}",
+            f"it has {n} answers, {f'called {called}' if called else f'counted from {base}'}",
             "correct the row, or name the right column: --columns label=NAME",
         )
     return found
+
+
+def _by_mark(example: Raw, marks: Sequence[str] = ()) -> int | None:
+    """The number of the answer that is called as the label is."""
+    names = [canonical(mark).casefold() for mark in marks[: len(example.answers)] or example.marks]
+    return names.index(key) if (key := example.label.casefold()) in names else None
+
+
+def _by_text(example: Raw) -> int | None:
+    """The number of the first answer that reads as the label does."""
+    return next((number for number, answer in enumerate(example.answers) if canonical(answer) == example.label), None)
+
+
+def _require_one_answer(example: Raw) -> None:
+    """Raises DataError (file:row) where unlike answers read as the label does: "2.0" and "2" are one as labels."""
+    alike = {answer.strip(): n for n, answer in enumerate(example.answers) if canonical(answer) == example.label}
+    if len(alike) > 1:
+        raise _two_answers(example, *list(alike.values())[:2])
+
+
+def _place(example: Raw, base: int) -> int | None:
+    """The number of the answer that stands where the label says, as a number or as a letter."""
+    label = example.label
+    if label.isdecimal():
+        found = int(label) - (1 if example.marks else base)  # ARC's rows with the marks A … D and the key 1 … 4
+    elif len(label) == 1 and label.isalpha() and label.isascii():
+        found = ord(label.upper()) - ord("A")
+    else:
+        return None
+    return found if 0 <= found < len(example.answers) else None
+
+
+def _two_answers(example: Raw, one: int | None, other: int | None) -> DataError:
+    """The error for a label that may mean either of two answers."""
+    shown = (repr(example.answers[number]) for number in (one, other) if number is not None)
+    places = "letters (A, B, …)" if example.label.isdecimal() else "numbers, the first of them 0"
+    return DataError(
+        f"{example.where} has the label {example.label!r}, which may mean the answer {' or '.join(shown)}",
+        "a label may be the text of an answer or its place, and here these are not one",
+        f"write the right answers as {places}",
+    )
 
 
 def check_classes(labels: Sequence[int | float], names: Sequence[str], where: str) -> None:

@@ -15,13 +15,14 @@ from seodang.data.sources import expand
 from seodang.data.tasks.columns import Columns, chosen, find_columns, text_of
 from seodang.data.tasks.labels import (
     Raw,
-    answer_base,
     answer_number,
+    answer_numbers,
     canonical,
     check_classes,
     class_number,
     class_numbers,
     find_classes,
+    positive_last,
     same_labels,
     score,
 )
@@ -69,10 +70,23 @@ def read_task(
             "name all classes, or leave the labels out: they are found",
         )
     reader = _Reader(name, TASKS.get(name), columns or Columns(), labels, labelled)
-    for path in expand(files):
-        if path.suffix != ".md":  # what lies in the folders of data sets to be read by people
-            reader.read(path)
+    for path in _files(files, reader.published):
+        reader.read(path)
     return reader.finish()
+
+
+def _files(files: Iterable[Path | str] | Path | str, published: Published | None) -> list[Path]:
+    """What `expand` makes of them, without what lies in the folders of data sets for other uses: notes for people, and
+    lists of addresses beside the folders that are labels (IMDB)."""
+    given = [files] if isinstance(files, str | Path) else list(files)
+    labels = published.folders if published else ()
+    found: list[Path] = [] if given else expand(given)  # which says that there are none
+    for one in given:
+        inside = expand(one)
+        if Path(one).is_dir() and any(path.parent.name in labels for path in inside):
+            inside = [path for path in inside if path.parent.name in labels]
+        found += [path for path in inside if path.suffix != ".md"]
+    return found
 
 
 @dataclass
@@ -106,6 +120,8 @@ class _Reader:
             return
         table = read_table(path, published.encoding if published else "utf-8")
         names = self.columns.numbered(table.head)
+        if names is not None and table.fields:
+            self.columns.without_header(f"{path}:{table.fields[0][0]}", table.head)
         if published is not None and names is None and not self.columns.given:
             names = _bare_names(table, published)
         self._check_names(table, names)
@@ -147,8 +163,10 @@ class _Reader:
     def _columns(self, path: Path, head: list[str]) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
         """Columns of the texts, of the label, of the answers, as they are written in this file."""
         if self.by_columns:
-            kind = "regress" if self.published and self.published.regression else self.kind
-            found = find_columns(str(path), head, kind, self.columns, self.labelled is not False)
+            columns = self.columns
+            if self.published and self.published.regression:  # whose score may stand beside another label
+                columns = replace(columns, label=columns.label or chosen(self.published.label, head) or None)
+            found = find_columns(str(path), head, self.kind, columns, self.labelled is not False)
             return found.texts, found.label, found.answers
         assert self.published is not None
         texts = tuple(chosen(name, head) for name in self.published.texts)
@@ -278,13 +296,16 @@ class _Reader:
         names = ()
         if kind != "choice" and not regression:
             with_label = [raw for raw in self.raw if raw.label]
-            names = tuple(self.labels or (find_classes(with_label) if with_label else ()))
+            found = find_classes(with_label) if with_label else ()
+            names = tuple(self.labels or (positive_last(found) if kind == "similar" else found))
         metrics = METRICS[self.name] if len(names) == 2 or kind != "similar" or regression else METRICS["classify"]
         return TaskSpec(self.name, kind, names, regression, metrics, _language(self.raw))
 
     def _numbers(self, spec: TaskSpec) -> Iterator[int | float | None]:
         marks = tuple(self.labels or ()) if spec.kind == "choice" and self.published is None else ()
-        base = answer_base(self.raw) if spec.kind == "choice" and self.by_columns and not marks else 0
+        if spec.kind == "choice" and self.by_columns:
+            yield from answer_numbers(self.raw, marks)
+            return
         known = class_numbers(spec.labels, self.published.aliases if self.published else {})
         for raw in self.raw:
             first = self.bases.get(raw.where.rpartition(":")[0], 0)
@@ -293,7 +314,7 @@ class _Reader:
             elif spec.regression:
                 yield score(raw)
             elif spec.kind == "choice":
-                yield answer_number(raw, base or first, marks)
+                yield answer_number(raw, first)
             else:
                 names = self.published.labels if self.published else spec.labels  # files count as the set was published
                 yield class_number(raw, names, known, first if self.published else None)
