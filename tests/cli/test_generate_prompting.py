@@ -80,6 +80,17 @@ def test_the_first_rows_of_a_file_without_labels(folder, files, capsys):
     assert run(capsys, *argv, "--limit", "0")[0] == 2
 
 
+def test_one_row_without_a_label_is_named(folder, files, capsys):
+    own = files / "own.csv"
+    own.write_text("text,label\nthe cat,low\nthe dog,\n")
+    (files / "pool.csv").write_text("text,label\nthe log,low\nthe mat,wide\n")
+    argv = ["--model", folder, "--task", "classify", "--data", own, "--shots", files / "pool.csv"]
+    code, _, err = run(capsys, *argv)
+    assert code == 3 and "own.csv:3 has no label" in err
+    own.write_text("text,label\nthe cat,\nthe dog,\n")
+    assert run(capsys, *argv)[0] == 0
+
+
 def test_one_reasoning_can_be_read(folder, capsys):
     argv = ["--model", folder, "--prompt", "the cat", "--cot", "--extract", "line", "--max-new-tokens", "6"]
     code, out, err = run(capsys, *argv)

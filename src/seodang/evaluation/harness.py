@@ -19,7 +19,7 @@ from seodang.evaluation.classified import results_of
 from seodang.evaluation.results import Results, Sample, TaskResult, fingerprint, fingerprint_of, summarize
 from seodang.evaluation.task import Files, Item, Rows, Shown, Task
 from seodang.evaluation.writing import Writing
-from seodang.inference.classify import Prediction, classified
+from seodang.inference.classify import Cuts, Prediction, classified
 from seodang.inference.language_model import LanguageModel
 from seodang.inference.requests import continuations, generations, rolling
 from seodang.prompting.asking import embedder, fitted
@@ -159,17 +159,19 @@ def by_head(
     data = read_task(spec.name, list(files), columns=columns, labels=spec.labels, labelled=True)
     examples = data.examples[:limit]
     found: list[Prediction] = []
+    cuts = Cuts()
     try:
-        for _, prediction in classified(lm, examples, batch_size=batch_size):
+        for _, prediction in classified(lm, examples, batch_size=batch_size, cuts=cuts):
             found.append(prediction)
             progress(len(found))
     except KeyboardInterrupt:
         if not keep or not found:
             raise
     whole = results_of(spec, examples[: len(found)], found, model="", tokenizer="", level=level).tasks[spec.name]
+    said = (*data.notes, *filter(None, [cuts.note]))
     if len(found) == len(examples):
-        return replace(whole, notes=tuple(data.notes))
-    notes = (*data.notes, INTERRUPTED_NOTE.format(len(found)))
+        return replace(whole, notes=said)
+    notes = (*said, INTERRUPTED_NOTE.format(len(found)))
     return replace(whole, notes=notes, settings={**whole.settings, INTERRUPTED: True})
 
 

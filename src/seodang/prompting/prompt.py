@@ -266,7 +266,8 @@ def _read(
     try:
         return read_task(name, [path], columns=columns, labels=labels, labelled=answered or None)
     except DataError as error:
-        if answered or not ("for the label" in error.what or "has no label" in error.what):
+        unlabelled = "has no label" in error.what and error.why.startswith("all ")  # of some it is a mistake
+        if answered or not (unlabelled or "for the label" in error.what):
             raise
         return read_task(name, [path], columns=columns, labels=labels, labelled=False)
 

@@ -275,9 +275,11 @@ class _Reader:
         if self.published is not None and self.labelled is None:
             return
         path, _, row = without[0].where.rpartition(":")
+        n = len(self.raw)
+        some = f"all {n:,}" if len(without) == n else f"{len(without):,} of {n:,}"
         raise DataError(
             f"{without[0].where} has no label",
-            f"{len(without):,} of {len(self.raw):,} rows have none",
+            f"{some} rows have none",
             f"label the row, or leave it out: {without_row(path, int(row))}",
         )
 
