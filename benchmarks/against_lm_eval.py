@@ -257,7 +257,8 @@ def compare(
         theirs, tasks=[key], num_fewshot=0, task_manager=TaskManager(include_path=str(folder)), bootstrap_iters=0,
         log_samples=True,
     )  # fmt: skip
-    samples = sorted(result["samples"][key], key=lambda sample: sample["doc_id"])
+    rows = {sample["doc_id"]: sample for sample in result["samples"][key]}  # one for each filter of a task
+    samples = [rows[number] for number in sorted(rows)]
     task = tasks.find(TASKS[name][0])
     start = time.perf_counter()
     own = evaluate(ours, task, [file], limit=len(samples))
@@ -271,7 +272,7 @@ def compare(
         for measure, one in own.measurements.items()
         if names[measure] in reported
     }
-    rows = sum(turn["rows"] for turn in times)
+    n = sum(turn["rows"] for turn in times)
     pairs = [pair for row in asked for pair in row if isinstance(pair, tuple)]
     share = limit(ours, pairs) / sum(turn["ours_busy"] for turn in times) if pairs else None
     return {
@@ -279,7 +280,7 @@ def compare(
         "largest_difference_of_a_score": max(abs(a - b) for a, b in scores.values()),
         "largest_difference_of_an_answer": max(turn["gap"] for turn in times),
         "unlike_texts": int(sum(turn["unlike"] for turn in times)),
-        "rows_per_second": {side: rows / sum(turn[side] for turn in times) for side in ("ours", "hf")},
+        "rows_per_second": {side: n / sum(turn[side] for turn in times) for side in ("ours", "hf")},
         "rows_per_second_of_evaluate": own.n / whole,
         "share_of_the_limit": share,
         "ratio": spread([turn["hf"] / turn["ours"] for turn in times]),

@@ -5,8 +5,8 @@
 
 NAME=TRAIN[,DEV]: a published task with its files; without DEV a tenth of TRAIN is held out. Each runs twice through
 `seodang finetune` with its defaults, from the trained and (--from-scratch) from fresh weights, for --epochs or
---minutes, whichever end first. What is finished in --out is not run again. Prints the table; --only what there is. Afterwards
-`seodang compare OUT/untrained OUT/pretrained --average glue` tests each difference.
+--minutes, whichever end first. What is finished in --out is not run again. Prints the table; --only what there is.
+Afterwards `seodang compare OUT/untrained OUT/pretrained --average glue` tests each difference.
 """
 
 from __future__ import annotations
