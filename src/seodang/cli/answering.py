@@ -138,3 +138,10 @@ def gather(texts: tuple[str, ...], files: tuple[Path, ...], flag: str) -> list[s
     if not found:
         raise UsageError("no text was given", f"neither --{flag} nor a file names one", f'add --{flag} "…"')
     return found
+
+
+def demonstrations(k: int | None, shots: Paths) -> int:
+    """How many are shown. Raises UsageError for some without a file that has them."""
+    if k and not shots:
+        raise UsageError(f"-k {k} without --shots", "there is nothing to take demonstrations from", "add --shots FILE")
+    return (4 if k is None else k) if shots else 0

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from seodang.cli.answering import Paths, Texts
-from seodang.cli.evaluate import demonstrations
+from seodang.cli.answering import Paths, Texts, demonstrations
 from seodang.cli.frame import parse, print_result, say
 from seodang.errors import UsageError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from seodang.cli.answering import ModelOptions, Paths
+from seodang.cli.answering import ModelOptions, Paths, demonstrations
 from seodang.cli.frame import parse, print_result, say
 from seodang.errors import UsageError
 
@@ -90,13 +90,6 @@ def main(argv: list[str]) -> int:
         say(f"written: {path}")
     print_result(as_dict(found, whole.machine), config.json, table(found))
     return 130 if INTERRUPTED in found.settings else 0
-
-
-def demonstrations(k: int | None, shots: Paths) -> int:
-    """How many are shown. Raises UsageError for some without a file that has them."""
-    if k and not shots:
-        raise UsageError(f"-k {k} without --shots", "there is nothing to take demonstrations from", "add --shots FILE")
-    return (4 if k is None else k) if shots else 0
 
 
 def _task(config: EvaluateConfig) -> Task | str:
