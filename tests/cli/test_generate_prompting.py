@@ -80,15 +80,18 @@ def test_the_first_rows_of_a_file_without_labels(folder, files, capsys):
     assert run(capsys, *argv, "--limit", "0")[0] == 2
 
 
-def test_one_row_without_a_label_is_named(folder, files, capsys):
+def test_rows_with_and_without_a_label(folder, files, capsys):
     own = files / "own.csv"
     own.write_text("text,label\nthe cat,low\nthe dog,\n")
     (files / "pool.csv").write_text("text,label\nthe log,low\nthe mat,wide\n")
     argv = ["--model", folder, "--task", "classify", "--data", own, "--shots", files / "pool.csv"]
-    code, _, err = run(capsys, *argv)
-    assert code == 3 and "own.csv:3 has no label" in err
+    code, out, err = run(capsys, *argv, "-k", "2")
+    assert code == 0 and len(out.splitlines()) == 2 and "of 1 rows" in err
     own.write_text("text,label\nthe cat,\nthe dog,\n")
-    assert run(capsys, *argv)[0] == 0
+    code, _, err = run(capsys, *argv)
+    assert code == 0 and " rows" not in err
+    code, _, err = run(capsys, *argv, "--choice", "low")
+    assert code == 2 and "--choice, --schema or --regex with answers that are weighed" in err
 
 
 def test_one_reasoning_can_be_read(folder, capsys):
@@ -123,6 +126,12 @@ def test_samples_and_reasoning(folder, capsys):
     assert code == 0 and len(row["generated"]) == 3 and row["agreement"] in (1 / 3, 2 / 3, 1)
     assert row["prompt"] == "Q: the cat\nA:"
     assert all("\nTherefore, the answer is" in text for text in row["generated"])
+
+
+def test_several_tasks_find_korean_columns(folder, files, capsys):
+    (files / "ko.csv").write_text("리뷰,x,y\nthe cat,a,c\n")
+    argv = ["--model", folder, "--tasks", files / "tasks.toml", "--data", files / "ko.csv", "--way", "in-turn"]
+    assert run(capsys, *argv, "--max-new-tokens", "4")[0] == 0
 
 
 def test_several_tasks_in_one_table(folder, files, capsys):

@@ -9,7 +9,7 @@ from seodang.data.labelled import Labelled, TaskSpec
 from seodang.errors import DataError, UsageError
 from seodang.inference.language_model import LanguageModel
 from seodang.prompting.free import example_of, free_template, read_free
-from seodang.prompting.prompt import prompt, spec_of, understood
+from seodang.prompting.prompt import prompt, spec_of, understood, worded_by
 from seodang.prompting.template import Template, demonstration_of
 from tests.inference.masked import encoder, wordpiece
 from tests.models.test_encoder_decoder import tiny as tiny_seq2seq
@@ -50,7 +50,11 @@ def test_completions_are_the_answers_that_they_name(lm):
     (chain,) = understood([reasons], words, None, reasoning=True)
     assert chain.label == 1 and demonstration_of(words, chain).endswith("Sentiment: It flows. The answer is Wide.")
     with pytest.raises(UsageError, match="the template has 2 answers: low, wide"):
-        understood([], words, TaskSpec("x", "classify", ("a", "b", "c")))
+        worded_by(words, TaskSpec("x", "classify", ("a", "b", "c")), None, [], few_shot=False)
+    with pytest.raises(UsageError, match="the task has 2 labels: wide, high"):
+        worded_by(words, TaskSpec("x", "classify", ("wide", "high")), None, [], few_shot=False)
+    turned = worded_by(words, TaskSpec("x", "classify", ("Wide", "LOW")), None, [], few_shot=False)
+    assert turned.answers == ("wide", "low")
     with pytest.raises(UsageError, match="the template names 2: low, wide"):
         prompt(lm, Labelled(("a", "b"), 0, ("p", "q", "r")), task=words)
 

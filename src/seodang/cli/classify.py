@@ -45,7 +45,8 @@ def main(argv: list[str]) -> int:
     """Exit code 0; errors are raised."""
     config = parse(ClassifyConfig, argv, "seodang classify")
     if bool(config.text) == bool(config.data):
-        raise UsageError("seodang classify needs --text or --data", "one of them says what to classify", "give one")
+        seen = "has both --text and --data" if config.text else "needs --text or --data"
+        raise UsageError(f"seodang classify {seen}", "one of them says what to classify", "give one")
     if config.batch_size < 1:
         raise UsageError(f"batch_size = {config.batch_size}", "it must be 1 or more", "set --batch-size 1 or more")
     for flag, given in (("--text2", config.text2), ("--answer", config.answer)):

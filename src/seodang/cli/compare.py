@@ -104,6 +104,8 @@ def _loaded(what: Sequence[str]) -> list[Results]:
     from seodang.evaluation.results import gather_results, load_results
 
     for name in what:
+        if "/" in name and not Path(name).exists():
+            raise UsageError(f"{name} does not exist", "it would be a model or results", "check the path")
         if not name.endswith(".json") and not Path(name).is_dir():
             raise UsageError(
                 f"{name} holds no results, and there is neither a task nor a prompt",

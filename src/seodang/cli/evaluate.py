@@ -102,7 +102,7 @@ def _task(config: EvaluateConfig) -> Task | str:
 
     task = tasks.find(config.task)
     if not isinstance(task, Choice) or task.pairs is not None:
-        raise UsageError(f"other words for {task.name}", "it scores texts as they are", "leave --template away")
+        raise UsageError(f"other words for {task.name}", "it has no answers to choose from", "leave --template away")
     return replace(task, template=Template.read(config.template))
 
 

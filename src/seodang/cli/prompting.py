@@ -110,6 +110,9 @@ def answer(
     if not choose and how.score != "generate":
         why = "a free text has none to weigh"
         raise UsageError(f"--score {how.score} without answers", why, "add --task, or --template")
+    if how.score != "generate" and config.constrained:
+        why = "only what is written can be kept to a form"
+        raise UsageError("--choice, --schema or --regex with answers that are weighed", why, "add --score generate")
     embed = load(config.embedder, device=config.device) if config.embedder and config.select == "nearest" else None
     answers, notes = ask(config.load(), examples, how, embed=embed)
     for note in notes:

@@ -14,7 +14,7 @@ from seodang.errors import UsageError
 from seodang.evaluation.metrics import find
 from seodang.evaluation.results import Sample, fields_of
 from seodang.evaluation.task import Files, Item, Rows, Shown, Task, made
-from seodang.prompting.template import Template, answers_of, check_answers, pairs_of
+from seodang.prompting.template import Template, answers_of, in_order, pairs_of
 from seodang.prompting.wording import default_template
 
 NORMALISED = "_norm"
@@ -61,7 +61,7 @@ class Choice(Task):
         examples = [self.adapt(example) for example in data.examples]
         template = self.worded(data)
         if self.pairs is None and data.spec.kind != "choice":
-            check_answers(template, data.spec.labels)
+            template = in_order(template, data.spec.labels)
         rows = Rows(iter(()), list(data.notes), {"template": template.to_dict()} if self.pairs is None else {})
         shown: Sequence[Sequence[Labelled]] = [()] * len(examples)
         if shots is not None:

@@ -59,7 +59,8 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit = {limit}", "at least one row must be evaluated", "set --limit 1 or more")
-    if not prompted and shots is None and (spec := own_task(lm, task)) is not None:
+    headed = (spec := own_task(lm, task)) is not None
+    if spec is not None and not prompted and shots is None:
         columns = columns or getattr(task, "columns", None)
         return by_head(
             lm, spec, files, columns=columns, limit=limit, level=level, batch_size=batch_size, progress=progress,
@@ -70,6 +71,8 @@ def evaluate(
     if shots is not None:
         shots = replace(shots, fit=partial(_fitting, lm), embed=embedder(lm), limit=limit)
     rows = task.read(files, shots)
+    if headed:
+        rows.notes.append("asked in words: the class head answers without --prompted, --template and --shots")
     samples: list[Sample] = []
     keys: list[str] = []
     chances: list[float | None] = []

@@ -25,7 +25,7 @@ from seodang.prompting.asking import (
 from seodang.prompting.demonstrations import Overlap, Select, Shots, demonstrate
 from seodang.prompting.free import example_of, free_template, read_free
 from seodang.prompting.reasoning import Extract, extracted, language_of, worded
-from seodang.prompting.template import Template, check_answers
+from seodang.prompting.template import Template, in_order
 from seodang.prompting.wording import default_template
 
 How = Literal["sum", "token", "byte", "null", "generate"]
@@ -181,7 +181,7 @@ def worded_by(
     reasoning: bool = False,
 ) -> Template:
     """The template that was given, or one for the task, or for free prompts: these alone where nothing stands before
-    them. `answers` replace the template's."""
+    them. `answers` replace the template's, which are put into the labels' order (`template.in_order`)."""
     if template is None and task is not None:
         template = default_template(replace(task, labels=tuple(answers)) if answers else task, examples)
     if template is None and answers:
@@ -189,16 +189,16 @@ def worded_by(
         return default_template(TaskSpec(kind, kind, tuple(answers)), examples)
     if template is None:
         return free_template(examples, reasoning=reasoning) if few_shot or reasoning else Template("{text}")
-    return replace(template, answers=tuple(answers)) if answers else template
+    template = replace(template, answers=tuple(answers)) if answers else template
+    words_of_labels = task is not None and task.kind != "choice" and not task.regression
+    return in_order(template, task.labels) if task is not None and words_of_labels else template
 
 
 def understood(
     examples: Sequence[Labelled], template: Template, task: TaskSpec | None, *, reasoning: bool = False
 ) -> list[Labelled]:
     """Texts with their completions, where the template or the task has answers: the completion is one of these, or with
-    reasoning ends in one. Raises UsageError where their numbers differ, DataError for a completion that is none."""
-    if task is not None and task.kind != "choice" and not task.regression:
-        check_answers(template, task.labels)
+    reasoning ends in one. Raises DataError for a completion that is none."""
     if template.answers is None and not (task is not None and task.regression):
         return list(examples)
     return [
@@ -264,10 +264,9 @@ def _read(
     if labels is None and not answered and task_name(name) in TASKS:
         labels = TASKS[task_name(name)].labels or None  # rows to be answered may be of one class
     try:
-        return read_task(name, [path], columns=columns, labels=labels, labelled=answered or None)
+        return read_task(name, [path], columns=columns, labels=labels, labelled=answered or "some")
     except DataError as error:
-        unlabelled = "has no label" in error.what and error.why.startswith("all ")  # of some it is a mistake
-        if answered or not (unlabelled or "for the label" in error.what):
+        if answered or "for the label" not in error.what:
             raise
         return read_task(name, [path], columns=columns, labels=labels, labelled=False)
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from seodang.data.labelled import Labelled
-from seodang.data.readers import Row, read_rows, text_key
+from seodang.data.readers import TEXT_KEYS, Row, read_rows, text_key
+from seodang.data.tasks.columns import TEXTS
 from seodang.errors import DataError, UsageError, suggest
 from seodang.inference.language_model import LanguageModel
 from seodang.prompting.answers import matched
@@ -148,7 +149,7 @@ def read_cases(files: Sequence[Path | str] | Path | str, parts: Parts, *, answer
 
     The answers of a row are kept as one JSON text, see `known_answers`. Raises DataError (file:row).
     """
-    return [_case(row, parts, answered) for row in read_rows(files)]
+    return [_case(row, parts, answered) for row in read_rows(files, texts=(*TEXT_KEYS, *TEXTS))]
 
 
 def _case(row: Row, parts: Parts, answered: bool) -> Labelled:
@@ -172,7 +173,9 @@ def _case(row: Row, parts: Parts, answered: bool) -> Labelled:
                 )
             text = part.answers[number]
         known[part.name] = text
-    return Labelled((str(row.values[text_key(row)]),), 0, (json.dumps(known, ensure_ascii=False),), row.where)
+    names = {part.name for part in parts.parts}
+    usual = next((key for key in row.values if key.casefold() in TEXTS and key not in names), None)
+    return Labelled((str(row.values[usual or text_key(row)]),), 0, (json.dumps(known, ensure_ascii=False),), row.where)
 
 
 def known_answers(case: Labelled) -> Answers:

@@ -119,14 +119,22 @@ def answers_of(template: Template, example: Labelled) -> tuple[str, ...]:
     return answers
 
 
-def check_answers(template: Template, labels: Sequence[str]) -> None:
-    """Raise UsageError for a template that does not have one answer for each of a task's labels."""
-    if template.answers is not None and labels and len(template.answers) != len(labels):
+def in_order(template: Template, labels: Sequence[str]) -> Template:
+    """The template with its answers in the order of a task's labels, where they are the same words. Raises UsageError
+    where there is not one answer for each label, and for an answer that is the word of another label."""
+    if template.answers is None or not labels:
+        return template
+    answers, names = ([word.casefold() for word in words] for words in (template.answers, labels))
+    if sorted(answers) == sorted(names):
+        return replace(template, answers=tuple(template.answers[answers.index(name)] for name in names))
+    astray = [word for word, own in zip(answers, names, strict=False) if word in names and word != own]
+    if len(answers) != len(names) or astray:
         raise UsageError(
             f"the template has {len(template.answers)} answers: {', '.join(template.answers)}",
             f"the task has {len(labels)} labels: {', '.join(labels)}",
             "give the template one answer for each label, in their order",
         )
+    return template
 
 
 def right_answer(template: Template, example: Labelled) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from seodang.data.formats import without_row
 from seodang.data.labelled import Kind, Labelled, TaskData, TaskSpec
@@ -47,7 +47,7 @@ def read_task(
     *,
     columns: Columns | None = None,
     labels: Sequence[str] | None = None,
-    labelled: bool | None = None,
+    labelled: bool | Literal["some"] | None = None,
 ) -> TaskData:
     """The examples of `files` (files, folders, globs) in their order.
 
@@ -57,7 +57,8 @@ def read_task(
     labels    the classes that are known, of a trained model or of the training set, in order: all others are an error,
               and one class alone is none. Of a choice: what its answers are called, such as A, B, C or 1, 2, 3
     labelled  True: labels must be there. False: they are not read. None: the user's own rows must have them; a
-              published test file may lack the column, and then every example's label is None.
+              published test file may lack the column, and then every example's label is None. "some": the user's own
+              rows may lack them, too, one by one.
     Rows of a published set that nobody can learn from (without a gold label, with an empty text) are left out and
     counted in `notes`; in the user's own files they are errors.
     Raises UsageError for an unknown task, DataError (file:row) for whatever else is wrong.
@@ -97,7 +98,7 @@ class _Reader:
     published: Published | None
     columns: Columns
     labels: Sequence[str] | None
-    labelled: bool | None
+    labelled: bool | Literal["some"] | None
     raw: list[Raw] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     bases: dict[str, int] = field(default_factory=dict)
@@ -272,7 +273,7 @@ class _Reader:
             self.left_out["without a label"] += len(without)
             self.raw = [raw for raw in self.raw if raw.label]
             return
-        if self.published is not None and self.labelled is None:
+        if self.labelled == "some" or (self.published is not None and self.labelled is None):
             return
         path, _, row = without[0].where.rpartition(":")
         n = len(self.raw)
@@ -280,7 +281,8 @@ class _Reader:
         raise DataError(
             f"{without[0].where} has no label",
             f"{some} rows have none",
-            f"label the row, or leave it out: {without_row(path, int(row))}",
+            f"label the row, or leave it out: {without_row(path, int(row))}" if len(without) == 1
+            else "label them or leave them out, or name the right column: --columns label=NAME",
         )
 
     def _spec(self) -> TaskSpec:
