@@ -125,6 +125,9 @@ def test_another_models_results_are_not_written_over(
         assert main([*command, "--model", name]) == 0
     found = {path.name: load_results(path).model for path in (tmp_path / "out").glob("*.json")}
     assert found == {"sst2.json": model, "sst2-2.json": str(other)}
+    (tmp_path / "out" / "sst2.json").write_text("{}")  # nobody's results
+    assert main([*command, "--model", model]) == 0
+    assert (tmp_path / "out" / "sst2.json").read_text() == "{}" and (tmp_path / "out" / "sst2-3.json").is_file()
 
 
 def test_other_words_and_columns(

@@ -104,14 +104,15 @@ def _loaded(what: Sequence[str]) -> list[Results]:
     from seodang.evaluation.results import gather_results, load_results
 
     for name in what:
+        if name.endswith(".json") or Path(name).is_dir():
+            continue
         if "/" in name and not Path(name).exists():
             raise UsageError(f"{name} does not exist", "it would be a model or results", "check the path")
-        if not name.endswith(".json") and not Path(name).is_dir():
-            raise UsageError(
-                f"{name} holds no results, and there is neither a task nor a prompt",
-                "results are compared as they are; models need something to do",
-                'add --task NAME --data FILE, or --prompt "…", or give results that seodang evaluate wrote',
-            )
+        raise UsageError(
+            f"{name} holds no results, and there is neither a task nor a prompt",
+            "results are compared as they are; models need something to do",
+            'add --task NAME --data FILE, or --prompt "…", or give results that seodang evaluate wrote',
+        )
     return [load_results(name) if name.endswith(".json") else gather_results(name) for name in what]
 
 

@@ -12,7 +12,7 @@ import tyro
 
 from seodang.cli.answering import ModelOptions, Paths, demonstrations
 from seodang.cli.frame import parse, print_result, say
-from seodang.errors import UsageError
+from seodang.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from seodang.evaluation.results import TaskResult
@@ -107,11 +107,17 @@ def _task(config: EvaluateConfig) -> Task | str:
 
 
 def free_place(path: Path, model: str) -> Path:
-    """Where results are written: over those of the same model, never over another's, which keep their file."""
+    """Where results are written: over those of the same model, never over anything else, which keeps its file."""
     from seodang.evaluation.results import load_results
 
+    def taken(place: Path) -> bool:
+        try:
+            return place.is_file() and load_results(place, samples=False).model != model
+        except DataError:  # no results, or damaged ones: what was just computed is not lost for it
+            return True
+
     numbered, number = path, 1
-    while numbered.is_file() and load_results(numbered, samples=False).model != model:
+    while taken(numbered):
         number += 1
         numbered = path.with_stem(f"{path.stem}-{number}")
     return numbered
