@@ -60,8 +60,8 @@ class Choice(Task):
             data = replace(data, examples=data.examples[: shots.limit])
         examples = [self.adapt(example) for example in data.examples]
         template = self.worded(data)
-        if self.pairs is None and data.spec.kind != "choice":
-            template = in_order(template, data.spec.labels)
+        if self.pairs is None:
+            template = in_order(template, data.spec)
         rows = Rows(iter(()), list(data.notes), {"template": template.to_dict()} if self.pairs is None else {})
         shown: Sequence[Sequence[Labelled]] = [()] * len(examples)
         if shots is not None:

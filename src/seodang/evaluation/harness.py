@@ -59,7 +59,7 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit = {limit}", "at least one row must be evaluated", "set --limit 1 or more")
-    headed = (spec := own_task(lm, task)) is not None
+    spec = own_task(lm, task)
     if spec is not None and not prompted and shots is None:
         columns = columns or getattr(task, "columns", None)
         return by_head(
@@ -71,7 +71,7 @@ def evaluate(
     if shots is not None:
         shots = replace(shots, fit=partial(_fitting, lm), embed=embedder(lm), limit=limit)
     rows = task.read(files, shots)
-    if headed:
+    if spec is not None:
         rows.notes.append("asked in words: the class head answers without --prompted, --template and --shots")
     samples: list[Sample] = []
     keys: list[str] = []

@@ -228,14 +228,12 @@ class Decoding:
 
     def _find_repeated(self) -> tuple[list[int], Tensor] | None:
         """(the first row of each prompt, which of these each row has), where several texts of a prompt are wanted."""
-        firsts: dict[tuple[int, ...], int] = {}
-        for row, prompt in enumerate(self._prompts):
-            firsts.setdefault(tuple(prompt), row)
-        if len(firsts) == len(self._prompts) or self._memory is not None or self._exits is not None:
+        places: dict[tuple[int, ...], int] = {}
+        owners = [places.setdefault(tuple(prompt), len(places)) for prompt in self._prompts]
+        if len(places) == len(owners) or self._memory is not None or self._exits is not None:
             return None
-        place = {prompt: number for number, prompt in enumerate(firsts)}
-        owners = [place[tuple(prompt)] for prompt in self._prompts]
-        return list(firsts.values()), torch.tensor(owners, device=self._ids.device)
+        firsts = [owners.index(number) for number in range(len(places))]
+        return firsts, torch.tensor(owners, device=self._ids.device)
 
     def _logits(self) -> Tensor:
         """Scores of the next token (B, V) from all that is known."""

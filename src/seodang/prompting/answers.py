@@ -112,9 +112,9 @@ def matched(text: str, answers: Sequence[str]) -> int | None:
         text = unicodedata.normalize("NFKC", text)
         letters = (next(filter(None, found.groups())) for way in _LETTER for found in way.finditer(text))
         return next((answers.index(letter) for letter in letters if letter in answers), None)
-    text = _plain(text)
+    text = folded(text)
     places = []
-    for number, answer in enumerate(map(_plain, answers)):
+    for number, answer in enumerate(map(folded, answers)):
         before = r"(?<!\w)" if answer[:1].isalnum() else ""
         after = r"(?!\w)" if answer[-1:].isalnum() and not _is_hangul(answer[-1]) else ""
         # a Latin name may have a Hangul particle behind it ("positive입니다")
@@ -125,7 +125,8 @@ def matched(text: str, answers: Sequence[str]) -> int | None:
     return min(places)[2] if places else None
 
 
-def _plain(text: str) -> str:
+def folded(text: str) -> str:
+    """A text in one case and width, with single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 

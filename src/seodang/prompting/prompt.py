@@ -190,8 +190,7 @@ def worded_by(
     if template is None:
         return free_template(examples, reasoning=reasoning) if few_shot or reasoning else Template("{text}")
     template = replace(template, answers=tuple(answers)) if answers else template
-    words_of_labels = task is not None and task.kind != "choice" and not task.regression
-    return in_order(template, task.labels) if task is not None and words_of_labels else template
+    return template if task is None else in_order(template, task)
 
 
 def understood(
@@ -216,10 +215,9 @@ def _named(example: Labelled, template: Template, task: TaskSpec | None, reasoni
     if reasoning:
         number = matched(extracted(said, "line") or "", words)
     else:
-        names = [words, task.labels if task is not None else ()]
-        places = [list(map(str.casefold, some)).index(said.strip().casefold()) for some in names
-                  if said.strip().casefold() in map(str.casefold, some)]  # fmt: skip
-        number = places[0] if places else None
+        key = said.strip().casefold()
+        names = (words, task.labels if task is not None else ())
+        number = next((n for some in names for n, name in enumerate(some) if name.casefold() == key), None)
     if number is None:
         raise DataError(
             f"{example.where} has the answer {said[-80:]!r}",

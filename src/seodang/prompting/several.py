@@ -11,7 +11,6 @@ import importlib.util
 import json
 import time
 import tomllib
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from seodang.data.readers import TEXT_KEYS, Row, read_rows, text_key
 from seodang.data.tasks.columns import TEXTS
 from seodang.errors import DataError, UsageError, suggest
 from seodang.inference.language_model import LanguageModel
-from seodang.prompting.answers import matched
+from seodang.prompting.answers import folded, matched
 from seodang.prompting.demonstrations import Shots, demonstrate, dropped_note, fit
 from seodang.prompting.template import Template, question_of
 
@@ -141,7 +140,7 @@ def same(one: str | None, other: str | None) -> bool:
 
 
 def _words(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(" .。")
+    return folded(text).rstrip(" .。")
 
 
 def read_cases(files: Sequence[Path | str] | Path | str, parts: Parts, *, answered: bool) -> list[Labelled]:

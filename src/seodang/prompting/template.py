@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from seodang.errors import DataError, UsageError, suggest
 
 if TYPE_CHECKING:
-    from seodang.data.labelled import Labelled
+    from seodang.data.labelled import Labelled, TaskSpec
 
 TEXTS = (("text", "premise", "a", "context"), ("hypothesis", "b", "question"), ("word",))
 """Names of an example's first, second and third text; each name of a group means the same text."""
@@ -119,10 +119,11 @@ def answers_of(template: Template, example: Labelled) -> tuple[str, ...]:
     return answers
 
 
-def in_order(template: Template, labels: Sequence[str]) -> Template:
-    """The template with its answers in the order of a task's labels, where they are the same words. Raises UsageError
+def in_order(template: Template, task: TaskSpec) -> Template:
+    """The template with its answers in the order of the task's labels, where they are the same words. Raises UsageError
     where there is not one answer for each label, and for an answer that is the word of another label."""
-    if template.answers is None or not labels:
+    labels = task.labels
+    if template.answers is None or not labels or task.kind == "choice" or task.regression:
         return template
     answers, names = ([word.casefold() for word in words] for words in (template.answers, labels))
     if sorted(answers) == sorted(names):

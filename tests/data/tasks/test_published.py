@@ -207,7 +207,7 @@ def test_trec_is_partly_latin_1(tmp_path: Path) -> None:
 def test_an_unlabelled_test_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "test.tsv").write_text(tab(("index", "sentence"), (0, "a"), (1, "b")), encoding="utf-8")
     assert read_task("cola", tmp_path / "test.tsv").notes == ["2 examples without a label"]
-    with pytest.raises(DataError, match=r"test.tsv:2 has no label\n.*all 2 rows"):
+    with pytest.raises(DataError, match=r"test.tsv:2 has no label\n.*2 of 2 rows"):
         read_task("cola", tmp_path / "test.tsv", labelled=True)
 
 

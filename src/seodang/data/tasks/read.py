@@ -276,11 +276,9 @@ class _Reader:
         if self.labelled == "some" or (self.published is not None and self.labelled is None):
             return
         path, _, row = without[0].where.rpartition(":")
-        n = len(self.raw)
-        some = f"all {n:,}" if len(without) == n else f"{len(without):,} of {n:,}"
         raise DataError(
             f"{without[0].where} has no label",
-            f"{some} rows have none",
+            f"{len(without):,} of {len(self.raw):,} rows have none",
             f"label the row, or leave it out: {without_row(path, int(row))}" if len(without) == 1
             else "label them or leave them out, or name the right column: --columns label=NAME",
         )
